@@ -1,0 +1,399 @@
+//! One camera: pulled while somebody wants it, once for all rooms it is in.
+//!
+//! What should be ([`Desired`]) is written by the service and read by the camera's
+//! own task, which brings about what is. Invariant: at most one RTSP session; it
+//! ends `linger` after the last who wanted it, and a failed one is tried again
+//! after 1, 2, 4 … 30 s (with jitter).
+
+use crate::config::CamerasConfig;
+use crate::metrics::CameraMetrics;
+use crate::pipe::{Incoming, Pipe};
+use crate::presence::{Heard, Presence, Slot, next_event};
+use crate::reason::{Failure, Reason};
+use crate::session::{CameraSession, Received, Target, Trace};
+use crate::status::{CameraState, Status};
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use rongtong_media_core::ids::RoomName;
+use rongtong_media_core::room::Room;
+use rongtong_platform::clock::now_ms;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// How a camera is to be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    pub name: String,
+    /// An address that does not parse any more, or a password that does not open, is a failure to tell.
+    pub target: Result<Target, Failure>,
+    pub keep: bool,
+    pub enabled: bool,
+}
+
+/// What should be.
+pub struct Desired {
+    pub recipe: Recipe,
+    pub rooms: BTreeMap<RoomName, Arc<Room>>,
+    /// Those in this process who want it live whoever watches.
+    pub holds: usize,
+    pub ended: bool,
+}
+
+/// Between the service and the camera's task.
+pub struct Shared {
+    pub id: String,
+    desired: Mutex<Desired>,
+    changed: Notify,
+    status: Mutex<Status>,
+    taken_out: Box<dyn Fn(&str, &RoomName) + Send + Sync>,
+}
+
+impl Shared {
+    /// `taken_out` is called when a host removes the camera from a room.
+    pub fn new(id: String, recipe: Recipe, taken_out: Box<dyn Fn(&str, &RoomName) + Send + Sync>) -> Arc<Self> {
+        let desired = Desired { recipe, rooms: BTreeMap::new(), holds: 0, ended: false };
+        Arc::new(Self { id, desired: Mutex::new(desired), changed: Notify::new(), status: Mutex::default(), taken_out })
+    }
+
+    pub fn status(&self) -> Status {
+        self.status.lock().clone()
+    }
+
+    pub fn recipe(&self) -> Recipe {
+        self.desired.lock().recipe.clone()
+    }
+
+    /// Changes what should be and wakes the camera's task.
+    pub fn change(&self, change: impl FnOnce(&mut Desired)) {
+        change(&mut self.desired.lock());
+        self.changed.notify_one();
+    }
+
+    /// Takes this room, and not a later one of the same name, from the list.
+    fn forget(&self, room: &Arc<Room>) {
+        let mut desired = self.desired.lock();
+        if desired.rooms.get(room.name()).is_some_and(|known| Arc::ptr_eq(known, room)) {
+            desired.rooms.remove(room.name());
+        }
+    }
+}
+
+/// Runs a camera until [`Desired::ended`]; a panic costs it a second.
+pub async fn run(shared: Arc<Shared>, config: CamerasConfig, metrics: Arc<CameraMetrics>) {
+    loop {
+        let task = Task::new(shared.clone(), config.clone(), metrics.clone());
+        if AssertUnwindSafe(task.run()).catch_unwind().await.is_ok() {
+            return;
+        }
+        tracing::error!(camera = shared.id, "the camera's task panicked and starts again");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    config: CamerasConfig,
+    metrics: Arc<CameraMetrics>,
+    recipe: Recipe,
+    held: bool,
+    ended: bool,
+    presences: Vec<Presence>,
+    streams: Vec<Stream>,
+}
+
+struct Stream {
+    /// retina's index.
+    index: usize,
+    slot: Slot,
+    pipe: Pipe,
+}
+
+impl Task {
+    fn new(shared: Arc<Shared>, config: CamerasConfig, metrics: Arc<CameraMetrics>) -> Self {
+        let recipe = shared.recipe();
+        Self { shared, config, metrics, recipe, held: false, ended: false, presences: Vec::new(), streams: Vec::new() }
+    }
+
+    async fn run(mut self) {
+        let mut failures = 0u32;
+        loop {
+            self.reconcile();
+            if self.ended {
+                return;
+            }
+            if !self.recipe.enabled {
+                self.set_state(CameraState::Disabled, None);
+                self.turn().await;
+            } else if !self.is_wanted() {
+                failures = 0;
+                self.set_state(CameraState::Idle, None);
+                self.turn().await;
+            } else {
+                let before = self.recipe.target.clone();
+                let (lived, result) = self.attempt().await;
+                self.silence();
+                let Err(failure) = result else { continue };
+                failures = if lived > STEADY { 1 } else { failures.saturating_add(1) };
+                self.metrics.failed(failure.reason);
+                tracing::warn!(camera = self.shared.id, reason = failure.reason.code(), detail = failure.detail, "a camera failed");
+                let pause = self.config.pause(failures, failure.reason);
+                self.set_state(CameraState::Failed, Some(failure));
+                let until = Instant::now() + pause;
+                while Instant::now() < until && self.is_wanted() && self.recipe.target == before {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(until.into()) => {}
+                        () = self.turn() => {}
+                    }
+                }
+                if self.recipe.target != before {
+                    failures = 0;
+                }
+            }
+        }
+    }
+
+    /// One session: how long it lived, and why it failed unless it ended by our own will.
+    async fn attempt(&mut self) -> (Duration, Result<(), Failure>) {
+        let failure = self.shared.status().failure;
+        self.set_state(CameraState::Connecting, failure);
+        self.metrics.connects.inc();
+        let target = match self.recipe.target.clone() {
+            Ok(target) => target,
+            Err(failure) => return (Duration::ZERO, Err(failure)),
+        };
+        let limit = self.config.connect_timeout;
+        let wanted = target.clone();
+        let opening = async move { CameraSession::open(&wanted, limit, &mut Trace::default()).await };
+        let mut opening = std::pin::pin!(AssertUnwindSafe(opening).catch_unwind());
+        let opened = loop {
+            tokio::select! {
+                opened = &mut opening => break opened,
+                () = self.turn() => if !self.is_to_be_pulled(&target) {
+                    return (Duration::ZERO, Ok(()));
+                },
+            }
+        };
+        let session = match opened.unwrap_or_else(|_| Err(panicked())) {
+            Ok(session) => session,
+            Err(failure) => return (Duration::ZERO, Err(failure)),
+        };
+        let began = Instant::now();
+        let ended = AssertUnwindSafe(self.live(session, &target)).catch_unwind().await;
+        (began.elapsed(), ended.unwrap_or_else(|_| Err(panicked())))
+    }
+
+    async fn live(&mut self, mut session: CameraSession, target: &Target) -> Result<(), Failure> {
+        let plan = session.plan();
+        let slots = [(&plan.video, Slot::Video), (&plan.audio, Slot::Audio)];
+        let taken = slots.into_iter().filter_map(|(stream, slot)| Some((stream.as_ref()?, slot)));
+        self.streams = taken.map(|(stream, slot)| Stream { index: stream.index, slot, pipe: Pipe::new(stream) }).collect();
+        for at in 0..self.streams.len() {
+            self.publish(at);
+        }
+        let mut last_packet = Instant::now();
+        let mut unwanted_since = None;
+        let mut next_look = last_packet + LOOK_EVERY;
+        loop {
+            let silent_at = last_packet + self.config.silence_timeout;
+            let linger_at = unwanted_since.map(|since: Instant| since + self.config.linger);
+            let deadline = linger_at.map_or(silent_at, |at| at.min(silent_at)).min(next_look);
+            tokio::select! {
+                received = session.next() => match received? {
+                    Received::Report { stream, timestamp, ntp } => self.report(stream, timestamp, ntp),
+                    Received::Rtp { stream, sequence, timestamp, marker, payload } => {
+                        last_packet = Instant::now();
+                        self.set_live();
+                        self.packet(stream, Incoming { sequence, timestamp, marker, payload }, last_packet);
+                    }
+                },
+                () = self.turn() => {
+                    if self.ended || !self.recipe.enabled || self.recipe.target.as_ref() != Ok(target) {
+                        return Ok(());
+                    }
+                    unwanted_since = if self.is_wanted() { None } else { unwanted_since.or_else(|| Some(Instant::now())) };
+                }
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    let now = Instant::now();
+                    if now >= silent_at {
+                        let detail = format!("no packet for {} ms", self.config.silence_timeout.as_millis());
+                        return Err(Failure::new(Reason::Silent, detail));
+                    }
+                    if linger_at.is_some_and(|at| now >= at) {
+                        return Ok(());
+                    }
+                    if now >= next_look {
+                        next_look = now + LOOK_EVERY;
+                        self.tell_streams();
+                    }
+                }
+            }
+        }
+    }
+
+    fn packet(&mut self, stream: usize, packet: Incoming, now: Instant) {
+        let Some(at) = self.streams.iter().position(|known| known.index == stream) else { return };
+        let Some(known) = self.streams.get_mut(at) else { return };
+        let outcome = known.pipe.push(packet);
+        self.metrics.packets.inc_by(outcome.packets.len() as u64);
+        self.metrics.damaged.inc_by(u64::from(outcome.damaged));
+        if outcome.changed {
+            self.publish(at);
+            self.tell_streams();
+        }
+        let Some(known) = self.streams.get_mut(at) else { return };
+        if !outcome.packets.is_empty() {
+            for presence in &self.presences {
+                presence.write(known.slot, &outcome.packets);
+            }
+            known.pipe.remember(&outcome, now);
+        }
+    }
+
+    fn report(&self, stream: usize, timestamp: u32, ntp: u64) {
+        let Some(known) = self.streams.iter().find(|known| known.index == stream) else { return };
+        for presence in &self.presences {
+            presence.sender_report(known.slot, timestamp, ntp);
+        }
+    }
+
+    fn publish(&mut self, at: usize) {
+        let Some(stream) = self.streams.get(at) else { return };
+        for presence in &mut self.presences {
+            presence.publish(stream.slot, &stream.pipe, &self.recipe.name);
+        }
+    }
+
+    /// Ends the streams; the camera stays in its rooms without tracks.
+    fn silence(&mut self) {
+        self.streams.clear();
+        for presence in &mut self.presences {
+            presence.unpublish();
+        }
+    }
+
+    /// Waits until something should be different, or something was said in a room, and deals with it.
+    async fn turn(&mut self) {
+        let shared = self.shared.clone();
+        tokio::select! {
+            () = shared.changed.notified() => {}
+            (index, event) = next_event(&mut self.presences) => {
+                match self.presences.get_mut(index).map(|presence| presence.hear(event)) {
+                    Some(Heard::TakenOut(room)) => {
+                        shared.forget(&room);
+                        (shared.taken_out)(&shared.id, room.name());
+                    }
+                    Some(Heard::Ended(room)) => shared.forget(&room),
+                    Some(Heard::Nothing) | None => return,
+                }
+            }
+        }
+        self.reconcile();
+    }
+
+    /// Makes name and rooms what they should be.
+    fn reconcile(&mut self) {
+        let (recipe, rooms) = {
+            let desired = self.shared.desired.lock();
+            self.held = desired.holds > 0;
+            self.ended = desired.ended;
+            (desired.recipe.clone(), if desired.ended { BTreeMap::new() } else { desired.rooms.clone() })
+        };
+        let renamed = recipe.name != self.recipe.name;
+        self.recipe = recipe;
+        let attributes = self.shared.status.lock().attributes();
+        let before = self.presences.len();
+        self.presences.retain(|presence| {
+            let room = presence.room();
+            rooms.get(room.name()).is_some_and(|wanted| Arc::ptr_eq(wanted, room))
+        });
+        let mut different = self.presences.len() != before;
+        for (name, room) in rooms {
+            if self.presences.iter().any(|presence| *presence.room().name() == name) {
+                continue;
+            }
+            match Presence::join(room, &self.shared.id, &self.recipe.name, attributes.clone()) {
+                Ok(mut presence) => {
+                    for stream in &self.streams {
+                        presence.publish(stream.slot, &stream.pipe, &self.recipe.name);
+                    }
+                    self.presences.push(presence);
+                    different = true;
+                }
+                Err(error) => tracing::warn!(camera = self.shared.id, room = %name, %error, "a camera could not join a room"),
+            }
+        }
+        if renamed {
+            for presence in &self.presences {
+                presence.describe(Some(&self.recipe.name), attributes.clone());
+            }
+        }
+        if different {
+            let rooms = self.presences.iter().map(|presence| presence.room().name().to_string()).collect();
+            self.shared.status.lock().rooms = rooms;
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        let wanted = self.recipe.keep || self.held || self.presences.iter().any(Presence::wants_media);
+        wanted && self.recipe.enabled && !self.ended
+    }
+
+    fn is_to_be_pulled(&self, target: &Target) -> bool {
+        self.is_wanted() && self.recipe.target.as_ref() == Ok(target)
+    }
+
+    fn set_live(&mut self) {
+        if self.shared.status.lock().state != CameraState::Live {
+            self.set_state(CameraState::Live, None);
+            self.tell_streams();
+        }
+    }
+
+    fn set_state(&self, state: CameraState, failure: Option<Failure>) {
+        {
+            let mut status = self.shared.status.lock();
+            if status.state == state && status.failure == failure {
+                return;
+            }
+            if status.state != state {
+                status.since = now_ms();
+            }
+            (status.state, status.failure) = (state, failure);
+        }
+        self.tell_rooms();
+    }
+
+    /// Updates what is known of picture and sound.
+    fn tell_streams(&self) {
+        let video = self.streams.iter().find_map(|stream| stream.pipe.video());
+        let audio = self.streams.iter().find_map(|stream| stream.pipe.audio());
+        let notes_differ = {
+            let mut status = self.shared.status.lock();
+            let before = status.attributes();
+            (status.video, status.audio) = (video, audio);
+            status.attributes() != before
+        };
+        if notes_differ {
+            self.tell_rooms();
+        }
+    }
+
+    fn tell_rooms(&self) {
+        let attributes = self.shared.status.lock().attributes();
+        for presence in &self.presences {
+            presence.describe(None, attributes.clone());
+        }
+    }
+}
+
+/// A session that lived longer counts as a success: back-off starts again.
+const STEADY: Duration = Duration::from_secs(30);
+/// How often frame rate and such are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+fn panicked() -> Failure {
+    Failure::new(Reason::Internal, "reading the camera's stream panicked")
+}

@@ -1,0 +1,173 @@
+//! H.264: put together, looked at, and cut anew (RFC 6184 packetization mode 1), with
+//! the parameter sets in-band before each IDR picture.
+//!
+//! Browsers show a stream in the order it comes, progressive, 8 bits, 4:2:0. What is
+//! otherwise gets a notice: a declared reordering (VUI `max_num_reorder_frames`) at
+//! once, an undeclared one with the first B slice.
+
+use super::{FrameRate, Incoming, MAX_PAYLOAD, Outcome};
+use crate::plan::{StreamPlan, VideoDescription, fmtp_parameter};
+use bytes::Bytes;
+use rongtong_media_core::media::CodecParams;
+use rongtong_media_core::room::SourcePacket;
+use rongtong_media_core::rtp::access_unit::AccessUnit;
+use rongtong_media_core::rtp::gop::GopCache;
+use rongtong_media_core::rtp::h264::{Depacketizer, Repacketizer, SpsInfo, nal_type, parse_sprop, type_of};
+use rongtong_media_core::rtp::seq::Extender;
+use std::time::{Duration, Instant};
+
+/// A keyframe of 4K at the highest quality is below this.
+const MAX_ACCESS_UNIT: usize = 4 << 20;
+const CACHE_BYTES: usize = 8 << 20;
+const CACHE_TIME: Duration = Duration::from_secs(12);
+
+pub struct H264Pipe {
+    plan: StreamPlan,
+    extender: Extender,
+    depacketizer: Depacketizer,
+    repacketizer: Repacketizer,
+    next_sequence: u64,
+    waits_for_key: bool,
+    sps: Option<(Bytes, SpsInfo)>,
+    b_slices: bool,
+    rate: FrameRate,
+    cache: GopCache<SourcePacket>,
+}
+
+impl H264Pipe {
+    pub fn new(plan: &StreamPlan) -> Self {
+        let mut repacketizer = Repacketizer::new(MAX_PAYLOAD, MAX_ACCESS_UNIT);
+        let sprop = fmtp_parameter(&plan.codec.fmtp, "sprop-parameter-sets");
+        if let Some(Ok(sets)) = sprop.map(parse_sprop) {
+            repacketizer.set_parameter_sets(sets);
+        }
+        let mut pipe = Self {
+            plan: plan.clone(),
+            extender: Extender::default(),
+            depacketizer: Depacketizer::new(MAX_ACCESS_UNIT),
+            repacketizer,
+            next_sequence: 0,
+            waits_for_key: true,
+            sps: None,
+            b_slices: false,
+            rate: FrameRate::default(),
+            cache: GopCache::new(CACHE_BYTES, CACHE_TIME),
+        };
+        pipe.learn_parameters();
+        pipe
+    }
+
+    pub fn push(&mut self, packet: Incoming) -> Outcome {
+        let extended = self.extender.extend(packet.sequence);
+        if extended.restarted {
+            self.depacketizer = Depacketizer::new(MAX_ACCESS_UNIT);
+            self.lose();
+        }
+        let mut outcome = Outcome::default();
+        for unit in self.depacketizer.push(extended.seq, packet.timestamp, packet.marker, &packet.payload) {
+            self.access_unit(&unit, &mut outcome);
+        }
+        outcome
+    }
+
+    pub fn remember(&mut self, outcome: &Outcome, now: Instant) {
+        for packet in &outcome.packets {
+            self.cache.push(packet.clone(), packet.payload.len() + 64, packet.timestamp, outcome.key, now);
+        }
+    }
+
+    pub fn cached(&self) -> Vec<SourcePacket> {
+        self.cache.iter().cloned().collect()
+    }
+
+    /// `None` until a sequence parameter set is known.
+    pub fn codec(&self) -> Option<CodecParams> {
+        let (_, sps) = self.sps.as_ref()?;
+        let fmtp = format!("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={}", sps.profile_level_id());
+        Some(CodecParams { fmtp, ..CodecParams::h264() })
+    }
+
+    pub fn notice(&self) -> &'static str {
+        let Some((_, sps)) = &self.sps else { return "" };
+        let declared = sps.b_frames_possible() && sps.reorder_frames.is_some_and(|frames| frames > 0);
+        if sps.interlaced {
+            "interlaced"
+        } else if self.b_slices || declared {
+            "b-frames"
+        } else if sps.chroma_format > 1 || sps.bit_depth_luma > 8 {
+            "profile"
+        } else {
+            ""
+        }
+    }
+
+    pub fn size(&self) -> (u32, u32) {
+        self.sps.as_ref().map_or(self.plan.size.unwrap_or_default(), |(_, sps)| (sps.width, sps.height))
+    }
+
+    pub fn describe(&self) -> VideoDescription {
+        let (width, height) = self.size();
+        let declared = || self.sps.as_ref().and_then(|(_, sps)| sps.frames_per_second).map(|fps| fps as f32);
+        let fps = if self.rate.fps > 0.0 { self.rate.fps } else { self.plan.framerate.or_else(declared).unwrap_or_default() };
+        VideoDescription { codec: "h264".into(), width, height, fps, note: self.notice().into() }
+    }
+
+    fn access_unit(&mut self, unit: &AccessUnit, outcome: &mut Outcome) {
+        let mut payloads = Vec::new();
+        let result = self.repacketizer.packetize(unit, &mut payloads);
+        let picture = unit.nals.iter().any(|nal| matches!(type_of(nal), Some(nal_type::SLICE..=nal_type::IDR)));
+        if !picture && unit.complete {
+            // Parameter sets that some cameras end with a marker of their own; they go out with the IDR picture.
+            return;
+        }
+        if !unit.complete || result.no_parameter_sets {
+            outcome.damaged += 1;
+            self.lose();
+            return;
+        }
+        self.rate.picture(unit.timestamp);
+        if self.waits_for_key && !result.key {
+            return;
+        }
+        self.waits_for_key = false;
+        let notice = self.notice();
+        self.b_slices |= result.b_slices;
+        outcome.changed |= result.key && self.learn_parameters() || self.notice() != notice;
+        if result.key {
+            // An earlier picture of the same call belongs to another group; nobody needs it any more.
+            outcome.packets.clear();
+            outcome.key = true;
+            self.cache.clear();
+        }
+        let last = payloads.len().saturating_sub(1);
+        for (at, payload) in payloads.into_iter().enumerate() {
+            let sequence = self.next_sequence;
+            self.next_sequence += 1;
+            outcome.packets.push(SourcePacket { sequence, timestamp: unit.timestamp, marker: at == last, payload });
+        }
+    }
+
+    /// Leaves a gap in the numbers and goes on with the next keyframe.
+    fn lose(&mut self) {
+        if !self.waits_for_key {
+            self.waits_for_key = true;
+            self.next_sequence += 1;
+            self.cache.clear();
+        }
+    }
+
+    /// Whether the sequence parameter set is another one than before.
+    fn learn_parameters(&mut self) -> bool {
+        let Some(newest) = self.repacketizer.parameter_sets().sps.first() else { return false };
+        if self.sps.as_ref().is_some_and(|(known, _)| known == newest) {
+            return false;
+        }
+        match SpsInfo::parse(newest) {
+            Ok(info) => {
+                self.sps = Some((newest.clone(), info));
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}

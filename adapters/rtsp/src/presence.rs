@@ -1,0 +1,182 @@
+//! A camera in one room: its membership and the tracks it publishes there.
+//!
+//! Everything the adapter wants of rooms goes through here. Dropping it leaves the room.
+
+use crate::pipe::Pipe;
+use rongtong_media_core::ids::{Identity, ParticipantSid, RoomName};
+use rongtong_media_core::room::{
+    Join, Keyframes, LeaveReason, ParticipantChange, ParticipantKind, Permission, Room, RoomError, RoomEvent,
+    SourcePacket, TrackSource,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Poll;
+use tokio::sync::mpsc;
+
+/// Index of a camera's stream: at most one video, one audio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    Video,
+    Audio,
+}
+
+/// The room in which a camera is previewed and recorded alone.
+pub fn own_room(camera: &str) -> RoomName {
+    RoomName::new(format!("cam-{camera}"))
+}
+
+/// The camera whose own room this would be.
+pub fn camera_of_room(room: &RoomName) -> Option<&str> {
+    room.as_str().strip_prefix("cam-")
+}
+
+/// Who a camera is in its rooms.
+pub fn identity(camera: &str) -> Identity {
+    Identity::new(format!("camera:{camera}"))
+}
+
+pub struct Presence {
+    room: Arc<Room>,
+    sid: ParticipantSid,
+    identity: Identity,
+    events: mpsc::Receiver<RoomEvent>,
+    tracks: [Option<TrackSource>; 2],
+    own: bool,
+    /// Somebody else is in the room.
+    watched: bool,
+}
+
+/// What a presence has heard of its room.
+pub enum Heard {
+    /// The host took the camera out of the room.
+    TakenOut(Arc<Room>),
+    /// The room ended, or the camera's place in it was taken.
+    Ended(Arc<Room>),
+    Nothing,
+}
+
+impl Presence {
+    pub fn join(room: Arc<Room>, camera: &str, name: &str, attributes: BTreeMap<String, String>) -> Result<Self, RoomError> {
+        let identity = identity(camera);
+        let membership = room.join(Join {
+            identity: identity.as_str().to_owned(),
+            name: name.to_owned(),
+            kind: ParticipantKind::Camera,
+            permission: Permission { can_subscribe: false, ..Permission::full() },
+            metadata: String::new(),
+            attributes,
+        })?;
+        let own = *room.name() == own_room(camera);
+        let mut presence = Self {
+            sid: membership.info.sid.clone(),
+            events: membership.events,
+            room,
+            identity,
+            tracks: [None, None],
+            own,
+            watched: false,
+        };
+        presence.look_around();
+        Ok(presence)
+    }
+
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
+    /// Whether the camera must be pulled for this room: always, but for its own
+    /// room only while somebody else is there.
+    pub fn wants_media(&self) -> bool {
+        !self.own || self.watched
+    }
+
+    /// Publishes a stream (anew), beginning with its newest group of pictures.
+    pub fn publish(&mut self, slot: Slot, pipe: &Pipe, name: &str) {
+        let Some(spec) = pipe.spec(name) else { return };
+        *self.track(slot) = None;
+        match self.room.publish(&self.sid, spec, Keyframes::Cached) {
+            Ok(source) => {
+                let cached = pipe.cached();
+                if !cached.is_empty() {
+                    source.write(cached);
+                }
+                *self.track(slot) = Some(source);
+            }
+            Err(error) => tracing::warn!(room = %self.room.name(), %error, "a camera could not publish"),
+        }
+    }
+
+    pub fn write(&self, slot: Slot, packets: &[SourcePacket]) {
+        if let Some(source) = self.tracks.get(slot as usize).and_then(Option::as_ref) {
+            source.write(packets.to_vec());
+        }
+    }
+
+    pub fn sender_report(&self, slot: Slot, timestamp: u32, ntp: u64) {
+        if let Some(source) = self.tracks.get(slot as usize).and_then(Option::as_ref) {
+            source.sender_report(timestamp, ntp);
+        }
+    }
+
+    pub fn unpublish(&mut self) {
+        self.tracks = [None, None];
+    }
+
+    pub fn describe(&self, name: Option<&str>, attributes: BTreeMap<String, String>) {
+        let change = ParticipantChange { name: name.map(str::to_owned), attributes: Some(attributes), ..Default::default() };
+        if let Err(error) = self.room.update_participant(&self.sid, change) {
+            tracing::debug!(room = %self.room.name(), %error, "a camera's state could not be told to its room");
+        }
+    }
+
+    /// Takes in what was said in the room.
+    pub fn hear(&mut self, event: Option<RoomEvent>) -> Heard {
+        match event {
+            Some(RoomEvent::Removed(LeaveReason::Removed)) => Heard::TakenOut(self.room.clone()),
+            None | Some(RoomEvent::Removed(_) | RoomEvent::Closed(_)) => Heard::Ended(self.room.clone()),
+            Some(RoomEvent::MuteRequested { track, muted: false }) => {
+                // A mute holds already; taking it back is the publisher's part.
+                let _ = self.room.set_muted(&track, false);
+                Heard::Nothing
+            }
+            Some(RoomEvent::ParticipantJoined(_) | RoomEvent::ParticipantLeft(..) | RoomEvent::RoomUpdated(_)) => {
+                self.look_around();
+                Heard::Nothing
+            }
+            Some(_) => Heard::Nothing,
+        }
+    }
+
+    fn look_around(&mut self) {
+        // Only the camera's own room is pulled by demand, so only there it matters.
+        self.watched = self.own && self.room.participants().iter().any(|info| info.identity != self.identity);
+    }
+
+    fn track(&mut self, slot: Slot) -> &mut Option<TrackSource> {
+        let [video, audio] = &mut self.tracks;
+        match slot {
+            Slot::Video => video,
+            Slot::Audio => audio,
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.unpublish();
+        self.room.leave(&self.sid, LeaveReason::ClientInitiated);
+    }
+}
+
+/// The next thing said in any of the rooms: index of the presence, and the event.
+pub async fn next_event(presences: &mut [Presence]) -> (usize, Option<RoomEvent>) {
+    std::future::poll_fn(|context| {
+        for (index, presence) in presences.iter_mut().enumerate() {
+            if let Poll::Ready(event) = presence.events.poll_recv(context) {
+                return Poll::Ready((index, event));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}

@@ -1,0 +1,182 @@
+//! Why a camera can't be had, in words that whoever mounts cameras understands.
+//!
+//! The code is the API's; the sentences are shown as they are. A detail is for
+//! experts: one line, without credentials (URLs lose theirs before they get here).
+
+use serde::Serialize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    AuthFailed,
+    /// The camera ended the connection.
+    Closed,
+    /// A fault of ours.
+    Internal,
+    NoUsableTrack,
+    NotFound,
+    /// It speaks RTSP and refused or broke a rule.
+    ProtocolError,
+    /// The host's name is unknown.
+    ResolveFailed,
+    /// What it sends is not RTSP, SDP or RTP.
+    Rubbish,
+    /// It plays, and nothing comes.
+    Silent,
+    Timeout,
+    TransportRefused,
+    Unreachable,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    #[default]
+    Chinese,
+    English,
+}
+
+impl Reason {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::AuthFailed => "auth_failed",
+            Self::Closed => "closed",
+            Self::Internal => "internal",
+            Self::NoUsableTrack => "no_usable_track",
+            Self::NotFound => "not_found",
+            Self::ProtocolError => "protocol_error",
+            Self::ResolveFailed => "resolve_failed",
+            Self::Rubbish => "rubbish",
+            Self::Silent => "silent",
+            Self::Timeout => "timeout",
+            Self::TransportRefused => "transport_refused",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
+    /// What happened.
+    pub fn text(self, language: Language) -> &'static str {
+        let (chinese, english) = match self {
+            Self::AuthFailed => ("摄像机拒绝了用户名或密码", "the camera refused the user name or password"),
+            Self::Closed => ("摄像机断开了连接", "the camera closed the connection"),
+            Self::Internal => ("服务器内部错误", "an internal error of this server"),
+            Self::NoUsableTrack => ("码流中没有可用的视频或音频", "the stream has no video or audio that can be used"),
+            Self::NotFound => ("摄像机上没有这个地址（路径）", "the camera has no stream at this path"),
+            Self::ProtocolError => ("摄像机的应答不符合 RTSP 规范或拒绝了请求", "the camera refused a request or broke the RTSP protocol"),
+            Self::ResolveFailed => ("无法解析主机名", "the host name can't be resolved"),
+            Self::Rubbish => ("对端发来的数据不是有效的 RTSP/RTP", "what the peer sends is not valid RTSP or RTP"),
+            Self::Silent => ("连接成功，但没有收到媒体数据", "connected, but no media arrives"),
+            Self::Timeout => ("摄像机没有在规定时间内应答", "the camera did not answer in time"),
+            Self::TransportRefused => ("摄像机不支持所选的传输方式", "the camera refuses the chosen transport"),
+            Self::Unreachable => ("无法连接到摄像机", "the camera can't be reached"),
+        };
+        match language {
+            Language::Chinese => chinese,
+            Language::English => english,
+        }
+    }
+
+    /// What to try.
+    pub fn advice(self, language: Language) -> &'static str {
+        let (chinese, english) = match self {
+            Self::AuthFailed => ("请核对用户名和密码；多次输错后摄像机可能会锁定账号数分钟", "Check the user name and password; after several wrong ones cameras lock the account for minutes."),
+            Self::Closed => ("摄像机可能已达到最大连接数，或正在重启", "The camera may be at its limit of viewers, or restarting."),
+            Self::Internal => ("请查看服务器日志", "See the server's log."),
+            Self::NoUsableTrack => ("请在摄像机上把编码改为 H.264，音频改为 G.711", "Set the camera to H.264 video and G.711 audio."),
+            Self::NotFound => ("请核对地址中端口之后的路径，各厂家的路径不同", "Check the part of the URL after the port; makers use different paths."),
+            Self::ProtocolError => ("请确认地址指向摄像机的 RTSP 服务，并尝试另一种传输方式", "Make sure the URL is the camera's RTSP service, and try the other transport."),
+            Self::ResolveFailed => ("请核对主机名，或直接使用 IP 地址", "Check the host name, or use the IP address."),
+            Self::Rubbish => ("请核对端口：该端口上可能不是 RTSP 服务", "Check the port: something other than RTSP may be listening there."),
+            Self::Silent => ("如果使用 UDP，请检查防火墙或改用 TCP", "With UDP, check the firewall or choose TCP."),
+            Self::Timeout => ("请检查网络和防火墙，确认摄像机已开机", "Check the network, the firewall, and that the camera is switched on."),
+            Self::TransportRefused => ("请在 TCP 和 UDP 之间切换后重试", "Change from TCP to UDP or the other way round."),
+            Self::Unreachable => ("请核对 IP 地址和端口（一般为 554），并检查网络", "Check the IP address, the port (usually 554) and the network."),
+        };
+        match language {
+            Language::Chinese => chinese,
+            Language::English => english,
+        }
+    }
+}
+
+/// What to do about a picture that browsers don't show; empty for a picture that they do.
+pub fn note_advice(note: &str, language: Language) -> &'static str {
+    let (chinese, english) = match note {
+        "b-frames" => ("码流含 B 帧：可以录像，但浏览器暂时看不到；请在摄像机上关闭 B 帧", "The stream has B-frames: it is recorded, but browsers don't show it yet. Switch B-frames off in the camera."),
+        "h265" => ("码流为 H.265：可以录像，但浏览器暂时看不到；请在摄像机上改为 H.264", "The stream is H.265: it is recorded, but browsers don't show it yet. Set the camera to H.264."),
+        "interlaced" => ("码流为隔行扫描：可以录像，但浏览器暂时看不到；请改为逐行扫描", "The stream is interlaced: it is recorded, but browsers don't show it yet. Set the camera to progressive."),
+        "profile" => ("码流的 H.264 档次浏览器不支持：可以录像；请改为 Baseline、Main 或 High", "Browsers don't support the stream's H.264 profile: it is recorded. Set the camera to Baseline, Main or High."),
+        _ => ("", ""),
+    };
+    match language {
+        Language::Chinese => chinese,
+        Language::English => english,
+    }
+}
+
+/// A reason with one line of detail for experts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {detail}", .reason.text(Language::English))]
+pub struct Failure {
+    pub reason: Reason,
+    pub detail: String,
+}
+
+impl Failure {
+    pub fn new(reason: Reason, detail: impl AsRef<str>) -> Self {
+        // retina's messages go on with connection and packet numbers after an empty line.
+        let line = detail.as_ref().lines().next().unwrap_or_default();
+        Self { reason, detail: line.chars().take(200).collect() }
+    }
+}
+
+/// What stage of talking to the camera an error came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Describe,
+    Media,
+    Play,
+    Setup,
+}
+
+impl Failure {
+    /// retina's errors carry a status code or, failing that, only their sentence.
+    pub(crate) fn from_retina(stage: Stage, error: &retina::Error) -> Self {
+        let text = error.to_string();
+        let reason = match error.status_code() {
+            Some(401 | 403) => Reason::AuthFailed,
+            Some(404 | 454) if stage == Stage::Describe => Reason::NotFound,
+            Some(461) => Reason::TransportRefused,
+            // Success, but its contents were not understood.
+            Some(200..=299) if stage == Stage::Describe => Reason::Rubbish,
+            Some(_) => Reason::ProtocolError,
+            None => from_sentence(&text),
+        };
+        Self::new(reason, text)
+    }
+}
+
+fn from_sentence(text: &str) -> Reason {
+    let starts = |prefix: &str| text.starts_with(prefix);
+    if starts("Unable to connect") {
+        if text.contains("timed out") { Reason::Timeout } else { Reason::Unreachable }
+    } else if starts("Timeout") {
+        Reason::Timeout
+    } else if starts("Error reading") || starts("Error writing") {
+        Reason::Closed
+    } else if starts("Unsupported") || starts("Failed precondition") || starts("Invalid argument") {
+        Reason::ProtocolError
+    } else {
+        Reason::Rubbish
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_is_one_short_line() {
+        let failure = Failure::new(Reason::Rubbish, format!("{}\n\nconn: 1.2.3.4", "x".repeat(500)));
+        assert_eq!(failure.detail.len(), 200);
+    }
+}

@@ -1,0 +1,246 @@
+//! Cameras: list, add, read, change, remove.
+
+use super::body::{CameraBody, CameraPatch, NewCamera, address, language, name_form};
+use super::{CameraApi, no_such_camera};
+use crate::address::CameraUrl;
+use axum::extract::State;
+use http::{HeaderMap, StatusCode};
+use rongtong_platform::clock::now_ms;
+use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, Query, invalid_field, said};
+use rongtong_platform::rest::{Page, decode_cursor, limit};
+use rongtong_platform::store::cameras::{self, CameraRow, seal_password};
+use rongtong_platform::store::rooms::camera_places;
+use rongtong_platform::web::{Permission, Principal};
+use serde::Deserialize;
+use serde_json::json;
+use std::sync::Arc;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// 50 unless told.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+    /// From the page before.
+    cursor: Option<String>,
+}
+
+impl CameraApi {
+    pub(super) async fn row(&self, id: &str) -> Result<CameraRow, Problem> {
+        cameras::get(self.cameras.db(), id).await?.ok_or_else(no_such_camera)
+    }
+
+    async fn bodies(&self, rows: Vec<CameraRow>, headers: &HeaderMap) -> Result<Vec<CameraBody>, Problem> {
+        let places = camera_places(self.cameras.db()).await?;
+        let body = |row: CameraRow| {
+            let rooms = places.iter().filter(|(_, camera)| *camera == row.id).map(|(room, _)| room.clone()).collect();
+            let status = self.cameras.status(&row.id).unwrap_or_default();
+            CameraBody::new(row, status, rooms, language(headers))
+        };
+        Ok(rows.into_iter().map(body).collect())
+    }
+
+    async fn body(&self, row: CameraRow, headers: &HeaderMap) -> Result<CameraBody, Problem> {
+        self.bodies(vec![row], headers).await?.pop().ok_or_else(|| Problem::internal("a camera got lost on its way out"))
+    }
+
+    fn seal(&self, id: &str, password: &str) -> Result<Option<String>, Problem> {
+        if password.is_empty() {
+            return Ok(None);
+        }
+        seal_password(self.cameras.keys(), id, password).map(Some).map_err(Problem::internal)
+    }
+}
+
+/// List cameras by name
+#[utoipa::path(
+    get, path = "/cameras", tag = "cameras", operation_id = "list_cameras", params(ListQuery),
+    responses(
+        (status = 200, body = Page<CameraBody>),
+        (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(
+    State(api): State<Arc<CameraApi>>,
+    principal: Principal,
+    headers: HeaderMap,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<CameraBody>>, Problem> {
+    principal.require(Permission::Join)?;
+    let limit = limit(query.limit)?;
+    let after: Option<(String, String)> = decode_cursor(query.cursor.as_deref())?;
+    let after = after.as_ref().map(|(name, id)| (name.as_str(), id.as_str()));
+    let rows = cameras::list(api.cameras.db(), after, limit + 1).await?;
+    let page = Page::new(rows, limit, |row| (row.name.clone(), row.id.clone()), |row| row);
+    let items = api.bodies(page.items, &headers).await?;
+    Ok(Json(Page { items, next_cursor: page.next_cursor }))
+}
+
+/// Add a camera
+#[utoipa::path(
+    post, path = "/cameras", tag = "cameras", operation_id = "create_camera", request_body = NewCamera,
+    responses(
+        (status = 201, body = CameraBody),
+        (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn create(
+    State(api): State<Arc<CameraApi>>,
+    principal: Principal,
+    headers: HeaderMap,
+    Json(body): Json<NewCamera>,
+) -> Result<(StatusCode, Json<CameraBody>), Problem> {
+    principal.require(Permission::ManageCameras)?;
+    let (url, credentials) = address(&body.url, body.username.as_deref(), body.password.as_deref())?;
+    let id = Uuid::now_v7().to_string();
+    let (username, password) = credentials.map(|given| (given.username, given.password)).unwrap_or_default();
+    let now = now_ms();
+    let row = CameraRow {
+        name: name_form(&body.name)?,
+        url: url.as_str().to_owned(),
+        secret: api.seal(&id, &password)?,
+        username,
+        transport: body.transport.as_str().to_owned(),
+        keep: body.keep,
+        disabled: body.disabled,
+        created_at: now,
+        updated_at: now,
+        id,
+    };
+    cameras::insert(api.cameras.db(), row.clone()).await?;
+    api.cameras.put(&row).await;
+    let detail = json!({ "name": row.name, "url": row.url, "transport": row.transport, "keep": row.keep });
+    api.platform.record(principal.entry("camera.create", format!("camera:{}", row.id)).detail(detail)).await?;
+    Ok((StatusCode::CREATED, Json(api.body(row, &headers).await?)))
+}
+
+/// One camera
+#[utoipa::path(
+    get, path = "/cameras/{id}", tag = "cameras", operation_id = "read_camera", params(("id" = String, Path)),
+    responses(
+        (status = 200, body = CameraBody),
+        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn read(
+    State(api): State<Arc<CameraApi>>,
+    principal: Principal,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<CameraBody>, Problem> {
+    principal.require(Permission::Join)?;
+    let row = api.row(&id).await?;
+    Ok(Json(api.body(row, &headers).await?))
+}
+
+/// Change a camera; a running session ends when its address changes
+#[utoipa::path(
+    patch, path = "/cameras/{id}", tag = "cameras", operation_id = "change_camera",
+    params(("id" = String, Path)), request_body = CameraPatch,
+    responses(
+        (status = 200, body = CameraBody),
+        (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn change(
+    State(api): State<Arc<CameraApi>>,
+    principal: Principal,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    Json(patch): Json<CameraPatch>,
+) -> Result<Json<CameraBody>, Problem> {
+    principal.require(Permission::ManageCameras)?;
+    let before = api.row(&id).await?;
+    let detail = json!({
+        "name": patch.name, "readdressed": patch.url.is_some(), "credentials": patch.username.is_some() || patch.password.is_some(),
+        "transport": patch.transport, "keep": patch.keep, "disabled": patch.disabled,
+    });
+    let row = changed(&api, before, patch)?;
+    if !cameras::update(api.cameras.db(), row.clone()).await? {
+        return Err(no_such_camera());
+    }
+    api.cameras.put(&row).await;
+    api.platform.record(principal.entry("camera.change", format!("camera:{id}")).detail(detail)).await?;
+    Ok(Json(api.body(row, &headers).await?))
+}
+
+fn changed(api: &CameraApi, before: CameraRow, patch: CameraPatch) -> Result<CameraRow, Problem> {
+    let mut row = before;
+    if let Some(name) = &patch.name {
+        row.name = name_form(name)?;
+    }
+    let mut given = None;
+    if let Some(text) = &patch.url {
+        let (url, inside) = address(text, None, None)?;
+        let host = |text: &str| CameraUrl::parse(text).ok().map(|(url, _)| url.host_port());
+        let elsewhere = host(&row.url) != Some(url.host_port());
+        if elsewhere && row.secret.is_some() && patch.password.is_none() && inside.is_none() {
+            // Or a stored password could be sent to any host.
+            return Err(invalid_field(
+                "password",
+                said("更换主机时请重新输入密码。", "Give the password again when the host changes."),
+            ));
+        }
+        row.url = url.as_str().to_owned();
+        given = inside.map(|inside| (inside.username, Some(inside.password)));
+    }
+    if let Some(username) = patch.username {
+        let password = if username.is_empty() { Some(String::new()) } else { None };
+        given = Some((username, password));
+    }
+    if let Some((username, password)) = given {
+        row.username = username;
+        if let Some(password) = password {
+            row.secret = api.seal(&row.id, &password)?;
+        }
+    }
+    if let Some(password) = patch.password {
+        let password = password.unwrap_or_default();
+        address(&row.url, Some(&row.username), Some(&password))?;
+        row.secret = api.seal(&row.id, &password)?;
+    } else {
+        address(&row.url, Some(&row.username), None)?;
+    }
+    row.transport = patch.transport.map_or(row.transport, |transport| transport.as_str().to_owned());
+    row.keep = patch.keep.unwrap_or(row.keep);
+    row.disabled = patch.disabled.unwrap_or(row.disabled);
+    row.updated_at = now_ms();
+    Ok(row)
+}
+
+/// Remove a camera; it leaves its rooms
+#[utoipa::path(
+    delete, path = "/cameras/{id}", tag = "cameras", operation_id = "remove_camera", params(("id" = String, Path)),
+    responses(
+        (status = 204),
+        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn remove(
+    State(api): State<Arc<CameraApi>>,
+    principal: Principal,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    principal.require(Permission::ManageCameras)?;
+    let row = api.row(&id).await?;
+    cameras::delete(api.cameras.db(), &id).await?;
+    api.cameras.remove(&id).await;
+    let detail = json!({ "name": row.name, "url": row.url });
+    api.platform.record(principal.entry("camera.remove", format!("camera:{id}")).detail(detail)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

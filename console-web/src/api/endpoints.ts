@@ -1,0 +1,86 @@
+/** Every route the console uses, by the thing it is about. */
+import { del, get, patch, post, API } from './http'
+import type {
+  AuditRow,
+  Camera,
+  CameraDraft,
+  CameraTest,
+  CodecPolicy,
+  Page,
+  Person,
+  Recording,
+  Role,
+  Room,
+  RoomToken,
+  Session,
+  SystemState,
+} from './types'
+
+const e = encodeURIComponent
+
+export interface PageQuery {
+  limit?: number
+  cursor?: string | null
+  [filter: string]: string | number | null | undefined
+}
+
+export const sessions = {
+  current: () => get<Session>('/session'),
+  signIn: (account: string, password: string) => post<Session>('/session', { account, password }),
+  signOut: () => del('/session'),
+  changePassword: (old_password: string, new_password: string) =>
+    post<void>('/session/password', { old_password, new_password }),
+}
+
+export const rooms = {
+  list: (query?: PageQuery, signal?: AbortSignal) => get<Page<Room>>('/rooms', query, signal),
+  one: (name: string) => get<Room>(`/rooms/${e(name)}`),
+  create: (body: { title: string; codec_policy: CodecPolicy; name?: string }) => post<Room>('/rooms', body),
+  update: (name: string, body: { title?: string; codec_policy?: CodecPolicy }) => patch<Room>(`/rooms/${e(name)}`, body),
+  remove: (name: string) => del(`/rooms/${e(name)}`),
+  token: (name: string, displayName?: string) =>
+    post<RoomToken>(`/rooms/${e(name)}/token`, displayName ? { name: displayName } : {}),
+  addCamera: (name: string, camera_id: string) => post<unknown>(`/rooms/${e(name)}/cameras`, { camera_id }),
+  removeCamera: (name: string, cameraId: string) => del(`/rooms/${e(name)}/cameras/${e(cameraId)}`),
+  removeParticipant: (name: string, identity: string) => post<void>(`/rooms/${e(name)}/participants/${e(identity)}/remove`),
+  mute: (name: string, identity: string, track_sid: string, muted: boolean) =>
+    post<void>(`/rooms/${e(name)}/participants/${e(identity)}/mute`, { track_sid, muted }),
+  record: (name: string) => post<Recording>(`/rooms/${e(name)}/recordings`),
+}
+
+export const cameras = {
+  list: (query?: PageQuery, signal?: AbortSignal) => get<Page<Camera>>('/cameras', query, signal),
+  create: (body: CameraDraft) => post<Camera>('/cameras', body),
+  update: (id: string, body: Partial<CameraDraft>) => patch<Camera>(`/cameras/${e(id)}`, body),
+  remove: (id: string) => del(`/cameras/${e(id)}`),
+  test: (body: { url: string; username?: string; password?: string; transport?: string; id?: string }) =>
+    post<CameraTest>('/cameras/test', body),
+  preview: (id: string) => post<RoomToken>(`/cameras/${e(id)}/preview`),
+  record: (id: string) => post<Recording>(`/cameras/${e(id)}/recordings`),
+}
+
+export const recordings = {
+  list: (query?: PageQuery, signal?: AbortSignal) => get<Page<Recording>>('/recordings', query, signal),
+  one: (id: string) => get<Recording>(`/recordings/${e(id)}`),
+  stop: (id: string) => post<Recording>(`/recordings/${e(id)}/stop`),
+  remove: (id: string) => del(`/recordings/${e(id)}`),
+  playlistUrl: (id: string, track: string) => `${API}/recordings/${e(id)}/tracks/${e(track)}/index.m3u8`,
+  trackUrl: (id: string, track: string) => `${API}/recordings/${e(id)}/tracks/${e(track)}/media.mp4`,
+  downloadUrl: (id: string) => `${API}/recordings/${e(id)}/download`,
+}
+
+export const people = {
+  list: (query?: PageQuery, signal?: AbortSignal) => get<Page<Person>>('/people', query, signal),
+  create: (body: { account: string; name: string; role: Role; password?: string }) => post<Person>('/people', body),
+  update: (id: string, body: { name?: string; role?: Role; disabled?: boolean }) => patch<Person>(`/people/${e(id)}`, body),
+  remove: (id: string) => del(`/people/${e(id)}`),
+  resetPassword: (id: string) => post<{ one_time_password: string }>(`/people/${e(id)}/password-reset`),
+}
+
+export const audit = {
+  list: (query?: PageQuery, signal?: AbortSignal) => get<Page<AuditRow>>('/audit', query, signal),
+}
+
+export const system = {
+  state: () => get<SystemState>('/system'),
+}

@@ -1,0 +1,154 @@
+/**
+ * The JSON of /api/v1. Names are the server's (snake_case); times are RFC 3339 UTC strings,
+ * durations milliseconds, sizes bytes.
+ */
+export type Role = 'admin' | 'dispatcher' | 'member'
+export type CodecPolicy = 'h264' | 'any'
+
+export interface Page<T> {
+  items: T[]
+  next_cursor: string | null
+}
+
+export interface Person {
+  id: string
+  account: string
+  name: string
+  role: Role
+  disabled?: boolean
+  must_change_password?: boolean
+  created_at?: string
+  last_sign_in_at?: string | null
+  one_time_password?: string
+}
+
+export interface Session {
+  person: Person
+  expires_at: string
+}
+
+export interface RoomTrack {
+  sid: string
+  kind: 'video' | 'audio'
+  source: string
+  name: string
+  codec: string
+  muted: boolean
+  width?: number
+  height?: number
+}
+
+export interface RoomParticipant {
+  sid: string
+  identity: string
+  name: string
+  kind: string
+  joined_at: string
+  tracks: RoomTrack[]
+}
+
+export interface Room {
+  name: string
+  title: string
+  codec_policy: CodecPolicy
+  created_at: string
+  created_by: string
+  participants: number | RoomParticipant[]
+  recording: { id: string; started_at?: string } | null
+}
+
+export interface RoomToken {
+  token: string
+  url: string
+  room: string
+  identity?: string
+}
+
+export type CameraState = 'idle' | 'connecting' | 'live' | 'failed' | 'disabled'
+
+export interface Camera {
+  id: string
+  name: string
+  url: string
+  username: string | null
+  has_password: boolean
+  transport: 'tcp' | 'udp'
+  keep: boolean
+  state: CameraState
+  state_reason: string | null
+  state_since: string | null
+  video: { codec: string; width?: number; height?: number; fps?: number; note?: string | null } | null
+  audio: { codec: string; rate?: number; note?: string | null } | null
+  rooms: string[]
+  created_at: string
+}
+
+export interface CameraDraft {
+  name: string
+  url: string
+  username?: string
+  password?: string
+  transport: 'tcp' | 'udp'
+  keep: boolean
+}
+
+export interface CameraTest {
+  ok: boolean
+  steps: { name: string; ok: boolean; detail: string; ms: number }[]
+  video: Camera['video']
+  audio: Camera['audio']
+  advice: string | null
+}
+
+export interface RecordingTrack {
+  id: string
+  participant: string
+  participant_name: string
+  kind: 'video' | 'audio'
+  source: string
+  codec: string
+  playable: boolean
+  note: string | null
+  start_ms: number
+  duration_ms: number
+  bytes: number
+  width?: number
+  height?: number
+  original_of?: string | null
+}
+
+export interface Recording {
+  id: string
+  kind: 'room' | 'camera'
+  subject: string
+  title: string
+  started_at: string
+  ended_at: string | null
+  duration_ms: number
+  bytes: number
+  state: 'recording' | 'finished' | 'recovered'
+  started_by: string
+  tracks: RecordingTrack[]
+}
+
+export interface AuditRow {
+  seq: number
+  time: string
+  actor: string
+  action: string
+  object: string
+  result: string
+  detail: string | Record<string, unknown> | null
+  address: string
+}
+
+export interface SystemState {
+  version: string
+  uptime_s: number
+  node: string
+  rooms: number
+  participants: number
+  tracks: number
+  storage: Record<string, unknown>
+  indicators: { name: string; value: number | string; unit: string; help: string }[]
+}

@@ -1,0 +1,20 @@
+import { createPinia } from 'pinia'
+import { createApp } from 'vue'
+import { onUnauthenticated } from '@/api/http'
+import App from '@/App.vue'
+import { i18n, savedLocale, setLocale } from '@/i18n'
+import { router } from '@/router'
+import { useSession } from '@/stores/session'
+import '@/styles/base.css'
+
+const app = createApp(App).use(createPinia()).use(i18n)
+
+onUnauthenticated(() => {
+  const session = useSession()
+  if (!session.known || !session.person) return
+  session.drop(true)
+  const here = router.currentRoute.value
+  if (!here.meta.open) void router.push({ name: 'signin', query: { next: here.fullPath } })
+})
+
+void setLocale(savedLocale()).then(() => app.use(router).mount('#app'))

@@ -1,0 +1,15 @@
+//! The media plane: rooms and what is in them, RTP, WebRTC sessions, and the
+//! shards that forward packets without decoding them.
+//!
+//! [`room`] is the one API of the house: signaling, adapters and the recorder
+//! reach media only through it, and it knows no protocol. [`shard`] is the
+//! packet path (one pinned thread a shard, no tokio in it); [`webrtc`] turns a
+//! browser into tracks and subscriptions; [`rtp`] is pure functions and
+//! state machines over bytes.
+
+pub mod ids;
+pub mod media;
+pub mod room;
+pub mod rtp;
+pub mod shard;
+pub mod webrtc;

@@ -1,0 +1,91 @@
+//! What happens in a room, as told to its participants and observers.
+
+use super::{ParticipantInfo, Permission, RoomInfo, TrackInfo};
+use crate::ids::{Identity, ParticipantSid, TrackSid};
+use bytes::Bytes;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Why a participant is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaveReason {
+    /// It said so itself.
+    ClientInitiated,
+    /// The same identity joined again.
+    DuplicateIdentity,
+    /// Its signalling was away for longer than the time to come back.
+    ConnectionLost,
+    /// Its media could not be established.
+    MediaFailed,
+    /// It could not keep up with the room's events.
+    Overrun,
+    Removed,
+    RoomClosed,
+    ServerShutdown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quality {
+    Lost,
+    Poor,
+    Good,
+    Excellent,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Speaker {
+    pub sid: ParticipantSid,
+    /// 0.0 … 1.0, linear.
+    pub level: f32,
+    pub active: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataKind {
+    Lossy,
+    Reliable,
+}
+
+/// A message from one participant to others; the payload's form is the signalling's affair.
+#[derive(Clone, Debug)]
+pub struct DataMessage {
+    pub kind: DataKind,
+    /// None when the server itself speaks.
+    pub from: Option<(ParticipantSid, Identity)>,
+    /// Empty means everybody else.
+    pub to: Arc<[Identity]>,
+    pub payload: Bytes,
+}
+
+#[derive(Clone, Debug)]
+pub enum RoomEvent {
+    /// To everybody: the room is gone.
+    Closed(LeaveReason),
+    /// To everybody it is meant for.
+    Data(DataMessage),
+    /// To the publisher: nobody (`false`) or somebody (`true`) wants these layers, low to high.
+    LayersWanted { track: TrackSid, wanted: [bool; 3] },
+    /// To one participant: please mute (or unmute, where allowed) this track of yours.
+    MuteRequested { track: TrackSid, muted: bool },
+    ParticipantJoined(Arc<ParticipantInfo>),
+    ParticipantLeft(Arc<ParticipantInfo>, LeaveReason),
+    /// Name, metadata, attributes, permission, state.
+    ParticipantUpdated(Arc<ParticipantInfo>),
+    /// To one participant: its permission changed.
+    PermissionChanged(Permission),
+    /// Connection quality of participants, 0.0 … 1.0 beside the word.
+    Qualities(Arc<[(ParticipantSid, Quality, f32)]>),
+    /// To one participant: it is out.
+    Removed(LeaveReason),
+    RoomUpdated(Arc<RoomInfo>),
+    /// Those whose state changed since the last time.
+    Speakers(Arc<[Speaker]>),
+    /// To one subscriber: this track's stream is paused (`true`) or flows again.
+    StreamState { track: TrackSid, paused: bool },
+    TrackPublished(Arc<TrackInfo>),
+    TrackUnpublished(Arc<TrackInfo>),
+    /// Muted, dimensions, layers, name.
+    TrackUpdated(Arc<TrackInfo>),
+}

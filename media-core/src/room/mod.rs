@@ -1,0 +1,29 @@
+//! Rooms: participants who publish and subscribe tracks, and what they may do.
+//!
+//! Everything that meets is a participant: a browser, a camera, a telephone, a
+//! recorder. No protocol is named here. The control side (this module) is
+//! ordinary locked state that changes a few times a second; the packets live in
+//! [`crate::shard`] and the two talk by commands and events.
+//!
+//! Invariant: every change of a room's state is told, in order, to every
+//! participant and observer of that room before the call that made it returns.
+
+mod event;
+mod info;
+mod permission;
+mod registry;
+#[allow(clippy::module_inception)]
+mod room;
+mod source;
+mod tap;
+
+pub use event::{DataMessage, DataKind, LeaveReason, Quality, RoomEvent, Speaker};
+pub use info::{
+    CodecPolicy, Join, Layer, LayerQuality, Layout, LayoutMode, ParticipantInfo, ParticipantKind, ParticipantState,
+    RoomInfo, RoomOptions, TrackInfo, TrackSpec,
+};
+pub use permission::Permission;
+pub use registry::{Rooms, RoomsEvent};
+pub use room::{Membership, ParticipantChange, Room, RoomError};
+pub use source::{Keyframes, SourcePacket, TrackSource};
+pub use tap::{Tap, TapItem};

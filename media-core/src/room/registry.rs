@@ -1,0 +1,135 @@
+//! All rooms of this server, and the shards they live on.
+
+use super::{LeaveReason, Room, RoomOptions};
+use crate::ids::RoomName;
+use crate::shard::{ShardConfig, ShardHandle, ShardStats};
+use crate::webrtc::dtls::{DtlsError, DtlsIdentity};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Rooms open and close.
+#[derive(Clone)]
+pub enum RoomsEvent {
+    Closed(RoomName),
+    Opened(Arc<Room>),
+}
+
+/// The server's rooms.
+pub struct Rooms {
+    shards: Vec<ShardHandle>,
+    pub(crate) identity: Arc<DtlsIdentity>,
+    rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
+    observers: Mutex<Vec<mpsc::Sender<RoomsEvent>>>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Rooms {
+    /// Must be called within a tokio runtime: each room has a small task there.
+    ///
+    /// # Errors
+    /// When no DTLS certificate can be made.
+    pub fn new(shards: Vec<ShardHandle>) -> Result<Arc<Self>, DtlsError> {
+        Ok(Arc::new(Self {
+            shards,
+            identity: Arc::new(DtlsIdentity::generate()?),
+            rooms: Mutex::new(HashMap::new()),
+            observers: Mutex::new(Vec::new()),
+            runtime: tokio::runtime::Handle::current(),
+        }))
+    }
+
+    /// One shard on free loopback ports, for tests.
+    ///
+    /// # Errors
+    /// When a socket can't be bound or no certificate be made.
+    pub fn for_tests() -> Result<Arc<Self>, Box<dyn std::error::Error + Send + Sync>> {
+        let shard = ShardHandle::start(ShardConfig {
+            name: "shard-test".into(),
+            udp_port: 0,
+            tcp_port: Some(0),
+            advertise: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            gop_cache_bytes: 16 << 20,
+            gop_cache_duration: Duration::from_secs(10),
+            core: None,
+        })?;
+        Ok(Self::new(vec![shard])?)
+    }
+
+    /// The room of this name, opened with `options` when it is not there.
+    pub fn open(self: &Arc<Self>, name: &RoomName, options: impl FnOnce() -> RoomOptions) -> Arc<Room> {
+        let room = {
+            let mut rooms = self.rooms.lock();
+            if let Some(room) = rooms.get(name) {
+                return room.clone();
+            }
+            // The least populated shard; a room stays where it is put.
+            let shard = self
+                .shards
+                .iter()
+                .enumerate()
+                .min_by_key(|(index, _)| rooms.values().filter(|room| room.shard_index() == *index).count());
+            let (index, shard) = match shard {
+                Some((index, shard)) => (index, shard.clone()),
+                None => unreachable!("a server has at least one shard, see ShardConfig"),
+            };
+            let room = Room::start(name.clone(), options(), index, shard, Arc::downgrade(self), &self.runtime);
+            rooms.insert(name.clone(), room.clone());
+            room
+        };
+        self.tell(&RoomsEvent::Opened(room.clone()));
+        room
+    }
+
+    pub fn find(&self, name: &RoomName) -> Option<Arc<Room>> {
+        self.rooms.lock().get(name).cloned()
+    }
+
+    pub fn list(&self) -> Vec<Arc<Room>> {
+        let mut rooms: Vec<_> = self.rooms.lock().values().cloned().collect();
+        rooms.sort_by(|a, b| a.name().cmp(b.name()));
+        rooms
+    }
+
+    /// Ends a room: everybody is out, the name is free again.
+    pub fn close(&self, name: &RoomName, reason: LeaveReason) {
+        let Some(room) = self.rooms.lock().remove(name) else { return };
+        room.end(reason);
+        self.tell(&RoomsEvent::Closed(name.clone()));
+    }
+
+    /// Rooms opening and closing from now on. An observer that falls 256 behind is dropped.
+    pub fn observe(&self) -> mpsc::Receiver<RoomsEvent> {
+        let (sender, receiver) = mpsc::channel(256);
+        self.observers.lock().push(sender);
+        receiver
+    }
+
+    /// Ends all rooms, for a server going down.
+    pub fn close_all(&self, reason: LeaveReason) {
+        for room in self.list() {
+            self.close(room.name(), reason);
+        }
+    }
+
+    pub fn stop_shards(&self) {
+        self.shards.iter().for_each(ShardHandle::stop);
+    }
+
+    pub async fn shard_stats(&self) -> Vec<ShardStats> {
+        let mut all = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            all.push(shard.stats().await);
+        }
+        all
+    }
+
+    fn tell(&self, event: &RoomsEvent) {
+        self.observers.lock().retain(|observer| observer.try_send(event.clone()).is_ok());
+    }
+}
+
+pub(crate) type WeakRooms = Weak<Rooms>;

@@ -1,0 +1,272 @@
+//! Finds lost packets of a received stream and says when to ask for them (RFC 4585 6.2.1).
+//!
+//! Invariant: at most [`NackConfig::max_outstanding`] packets are being asked for, each at most
+//! `max_tries` times and for at most `max_age`; beyond that a keyframe is the cheaper repair.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+#[derive(Debug, Clone, Copy)]
+pub struct NackConfig {
+    pub max_age: Duration,
+    pub max_outstanding: usize,
+    pub max_tries: u8,
+    /// The least time between two requests for one packet; the round trip if that is longer.
+    pub min_interval: Duration,
+    /// A packet is only late, not lost, until this time has passed...
+    pub reorder_delay: Duration,
+    /// ...or this many later packets have come.
+    pub reorder_packets: u64,
+}
+
+impl Default for NackConfig {
+    fn default() -> Self {
+        Self {
+            max_age: Duration::from_millis(1000),
+            max_outstanding: 1000,
+            max_tries: 10,
+            min_interval: Duration::from_millis(20),
+            reorder_delay: Duration::from_millis(10),
+            reorder_packets: 3,
+        }
+    }
+}
+
+/// What a packet meant to the generator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// The first packet, or the next one, or one after a gap.
+    InOrder,
+    /// It filled a gap.
+    Recovered { tries: u8 },
+    /// A duplicate, or one that was given up.
+    Stale,
+}
+
+#[derive(Debug, Default)]
+pub struct NackGenerator {
+    config: NackConfig,
+    highest: Option<u64>,
+    /// Rising by `seq`.
+    missing: VecDeque<Missing>,
+    overflowed: bool,
+    abandoned: u64,
+}
+
+impl NackGenerator {
+    pub fn new(config: NackConfig) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+
+    /// Tells of a received packet, retransmitted ones under their original number.
+    pub fn on_packet(&mut self, seq: u64, now: Instant) -> Arrival {
+        let Some(highest) = self.highest else {
+            self.highest = Some(seq);
+            return Arrival::InOrder;
+        };
+        if seq <= highest {
+            return match self
+                .missing
+                .binary_search_by_key(&seq, |missing| missing.seq)
+            {
+                Ok(at) => {
+                    let tries = self.missing.remove(at).map_or(0, |missing| missing.tries);
+                    Arrival::Recovered { tries }
+                }
+                Err(_) => Arrival::Stale,
+            };
+        }
+        self.highest = Some(seq);
+        let lost = seq - highest - 1;
+        if lost + self.missing.len() as u64 > self.config.max_outstanding as u64 {
+            self.abandoned = self
+                .abandoned
+                .saturating_add(lost + self.missing.len() as u64);
+            self.missing.clear();
+            self.overflowed = true;
+        } else {
+            let new = |seq| Missing {
+                seq,
+                since: now,
+                asked: None,
+                tries: 0,
+            };
+            self.missing.extend((highest + 1..seq).map(new));
+        }
+        Arrival::InOrder
+    }
+
+    /// The packets to ask for now, at the round-trip time `rtt`; they count as asked for.
+    pub fn poll(&mut self, now: Instant, rtt: Duration) -> SmallVec<[u16; 16]> {
+        let mut due = SmallVec::new();
+        let Self {
+            config,
+            missing,
+            abandoned,
+            highest,
+            ..
+        } = self;
+        let highest = highest.unwrap_or(0);
+        let interval = rtt.max(config.min_interval);
+        missing.retain_mut(|packet| {
+            let age = now.saturating_duration_since(packet.since);
+            let ready = match packet.asked {
+                None => {
+                    age >= config.reorder_delay || highest - packet.seq >= config.reorder_packets
+                }
+                Some(at) => now.saturating_duration_since(at) >= interval,
+            };
+            if age > config.max_age || (ready && packet.tries >= config.max_tries) {
+                *abandoned = abandoned.saturating_add(1);
+                return false;
+            }
+            if ready {
+                packet.asked = Some(now);
+                packet.tries += 1;
+                due.push(packet.seq as u16);
+            }
+            true
+        });
+        due
+    }
+
+    /// True once after too many packets were missing: ask for a keyframe instead.
+    pub fn overflowed(&mut self) -> bool {
+        std::mem::take(&mut self.overflowed)
+    }
+
+    /// Packets given up so far.
+    pub fn abandoned(&self) -> u64 {
+        self.abandoned
+    }
+
+    /// Packets being waited for.
+    pub fn outstanding(&self) -> usize {
+        self.missing.len()
+    }
+
+    /// Forgets packets before `seq`, as when a keyframe starting there has arrived whole.
+    pub fn forget_before(&mut self, seq: u64) {
+        while self
+            .missing
+            .front()
+            .is_some_and(|missing| missing.seq < seq)
+        {
+            self.missing.pop_front();
+        }
+    }
+
+    /// Starts anew with the next packet, after a restart of the source.
+    pub fn reset(&mut self) {
+        self.highest = None;
+        self.missing.clear();
+    }
+}
+
+#[derive(Debug)]
+struct Missing {
+    seq: u64,
+    since: Instant,
+    asked: Option<Instant>,
+    tries: u8,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const RTT: Duration = Duration::from_millis(40);
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn reordering_alone_asks_for_nothing() {
+        let now = Instant::now();
+        let mut nack = NackGenerator::default();
+        nack.on_packet(1, now);
+        nack.on_packet(3, now);
+        assert!(nack.poll(now, RTT).is_empty());
+        assert_eq!(nack.on_packet(2, now), Arrival::Recovered { tries: 0 });
+        assert!(nack.poll(now + MS * 50, RTT).is_empty());
+        assert_eq!(nack.on_packet(2, now), Arrival::Stale);
+    }
+
+    #[test]
+    fn a_lost_packet_is_asked_for_once_a_round_trip_until_it_comes() {
+        let now = Instant::now();
+        let mut nack = NackGenerator::default();
+        nack.on_packet(65_535, now);
+        nack.on_packet(65_538, now);
+        assert_eq!(nack.poll(now + MS * 10, RTT).as_slice(), [0, 1]);
+        assert!(nack.poll(now + MS * 30, RTT).is_empty());
+        assert_eq!(nack.on_packet(65_536, now), Arrival::Recovered { tries: 1 });
+        assert_eq!(nack.poll(now + MS * 50, RTT).as_slice(), [1]);
+    }
+
+    #[test]
+    fn three_later_packets_prove_a_loss_at_once() {
+        let now = Instant::now();
+        let mut nack = NackGenerator::default();
+        for seq in [1, 3, 4, 5] {
+            nack.on_packet(seq, now);
+        }
+        assert_eq!(nack.poll(now, RTT).as_slice(), [2]);
+    }
+
+    #[test]
+    fn a_packet_is_given_up_after_its_tries_or_its_age() {
+        let mut now = Instant::now();
+        let mut nack = NackGenerator::default();
+        nack.on_packet(1, now);
+        nack.on_packet(3, now);
+        let mut asked = 0;
+        for _ in 0..100 {
+            now += RTT;
+            asked += nack.poll(now, RTT).len();
+        }
+        assert_eq!((asked, nack.outstanding(), nack.abandoned()), (10, 0, 1));
+        nack.on_packet(5, now);
+        assert!(nack.poll(now + MS * 1001, RTT).is_empty());
+        assert_eq!(nack.abandoned(), 2);
+    }
+
+    #[test]
+    fn too_many_lost_packets_ask_for_a_keyframe_once() {
+        let now = Instant::now();
+        let mut nack = NackGenerator::default();
+        nack.on_packet(1, now);
+        nack.on_packet(1002, now);
+        assert_eq!((nack.outstanding(), nack.overflowed()), (1000, false));
+        nack.on_packet(1004, now);
+        assert_eq!(nack.outstanding(), 0);
+        assert!(nack.overflowed());
+        assert!(!nack.overflowed());
+        nack.on_packet(1006, now);
+        assert_eq!(nack.poll(now + MS * 10, RTT).as_slice(), [1005u64 as u16]);
+    }
+
+    proptest! {
+        #[test]
+        fn only_missing_packets_are_asked_for(
+            steps in proptest::collection::vec((0u64..500, 0u64..30), 1..300), rtt in 0u64..200,
+        ) {
+            let mut now = Instant::now();
+            let mut nack = NackGenerator::new(NackConfig { max_outstanding: 50, ..NackConfig::default() });
+            let mut seen = std::collections::HashSet::new();
+            for (seq, wait) in steps {
+                now += MS * wait as u32;
+                nack.on_packet(seq, now);
+                seen.insert(seq);
+                prop_assert!(nack.outstanding() <= 50);
+                for asked in nack.poll(now, MS * rtt as u32) {
+                    prop_assert!(!seen.contains(&u64::from(asked)));
+                }
+            }
+        }
+    }
+}

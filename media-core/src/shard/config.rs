@@ -1,0 +1,131 @@
+//! What the control side tells a shard about a transport and a track: whole,
+//! declarative states that replace the ones before.
+
+use super::{RoomKey, SourceFeed, SubKey, TrackKey};
+use crate::media::{CodecParams, Kind, Source};
+use crate::room::{DataKind, Keyframes};
+use crate::webrtc::dtls::DtlsIdentity;
+use crate::webrtc::ice::IceCredentials;
+use bytes::Bytes;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+#[derive(Clone)]
+pub struct ShardConfig {
+    pub name: String,
+    /// Port 0 takes a free one.
+    pub udp_port: u16,
+    /// Passive ICE-TCP; `None` is off.
+    pub tcp_port: Option<u16>,
+    /// Addresses told to peers as host candidates.
+    pub advertise: Vec<IpAddr>,
+    pub gop_cache_bytes: usize,
+    pub gop_cache_duration: Duration,
+    /// The core to run on, where the system has one of that number.
+    pub core: Option<usize>,
+}
+
+/// Header extension ids of a bundle, 0 when not negotiated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExtensionIds {
+    pub abs_send_time: u8,
+    pub audio_level: u8,
+    pub mid: u8,
+    pub playout_delay: u8,
+    pub repaired_rid: u8,
+    pub rid: u8,
+    pub transport_cc: u8,
+    pub video_orientation: u8,
+}
+
+/// One payload type of a receive section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayloadMap {
+    Media { pt: u8 },
+    /// RFC 2198 around the section's primary codec.
+    Red { pt: u8 },
+    Rtx { pt: u8 },
+}
+
+/// A media section in which the peer sends.
+#[derive(Clone, Debug)]
+pub struct ReceiveSection {
+    pub mid: String,
+    pub kind: Kind,
+    /// None: negotiated but not (any more) bound to a track; packets are dropped.
+    pub track: Option<TrackKey>,
+    pub payloads: Vec<PayloadMap>,
+    /// Simulcast stream names, lowest layer first; empty without simulcast.
+    pub rids: Vec<String>,
+    /// Streams announced by `a=ssrc`: media and its RTX.
+    pub ssrcs: Vec<(u32, Option<u32>)>,
+    pub nack: bool,
+}
+
+/// A media section in which we send.
+#[derive(Clone, Debug)]
+pub struct SendSection {
+    pub mid: String,
+    pub track: TrackKey,
+    pub sub: SubKey,
+    pub ssrc: u32,
+    pub rtx_ssrc: u32,
+    pub pt: u8,
+    pub rtx_pt: Option<u8>,
+    pub red_pt: Option<u8>,
+}
+
+/// The negotiated state of a transport.
+#[derive(Clone, Debug)]
+pub struct TransportConfig {
+    pub local_ice: IceCredentials,
+    /// `a=fingerprint` of the peer, SHA-256.
+    pub fingerprint: String,
+    pub extensions: ExtensionIds,
+    pub receive: Vec<ReceiveSection>,
+    pub send: Vec<SendSection>,
+    pub data: bool,
+}
+
+pub struct TransportInit {
+    pub room: RoomKey,
+    pub local_ice: IceCredentials,
+    pub identity: Arc<DtlsIdentity>,
+    /// We open the data channels (a subscriber connection).
+    pub opens_data: bool,
+    pub events: mpsc::UnboundedSender<TransportEvent>,
+}
+
+#[derive(Debug)]
+pub enum TransportEvent {
+    /// ICE and DTLS are done.
+    Connected,
+    Data { kind: DataKind, payload: Bytes },
+    DataOpen,
+    /// No ICE check for a while; it may come back.
+    Disconnected,
+    /// It will not come back.
+    Failed(String),
+    /// The peer is back after `Disconnected`.
+    Recovered,
+    /// The first media packet of a receive section's track.
+    TrackStarted { track: TrackKey },
+    /// The address in use, for statistics only; never logged.
+    Path { tcp: bool, remote: SocketAddr },
+}
+
+/// A track as its shard knows it.
+#[derive(Clone)]
+pub struct TrackConfig {
+    pub room: RoomKey,
+    pub source: Source,
+    pub codec: CodecParams,
+    /// 1 without simulcast.
+    pub layers: usize,
+    pub muted: bool,
+    pub keyframes: Keyframes,
+    /// Present when an adapter feeds the track.
+    pub feed: Option<Arc<SourceFeed>>,
+}

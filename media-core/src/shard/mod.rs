@@ -1,0 +1,209 @@
+//! The packet path: one pinned thread with its own UDP port, sessions, tracks,
+//! fan-out and timers. No tokio, no locks; the control side talks to it by
+//! commands and hears by events.
+//!
+//! Invariant: whatever a peer sends, the work done for one datagram is bounded,
+//! and a panic while handling it ends that peer's transport only.
+//!
+//! Seams left for the cluster: a room names the shard it lives on, tracks are
+//! reached by key only, and [`SourceFeed`] is how a packet stream of another
+//! shard or node would be handed in.
+
+mod config;
+mod layers;
+mod levels;
+mod net;
+mod run;
+mod sub;
+mod track;
+mod transport;
+
+pub use config::{
+    ExtensionIds, PayloadMap, ReceiveSection, SendSection, ShardConfig, TrackConfig, TransportConfig, TransportEvent,
+    TransportInit,
+};
+pub use net::parse_frames;
+
+use crate::media::Source;
+use crate::room::{DataKind, SourcePacket, TapItem};
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+macro_rules! key {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u64);
+        impl $name {
+            /// A key no one else has.
+            pub fn next() -> Self {
+                static NEXT: AtomicU64 = AtomicU64::new(1);
+                Self(NEXT.fetch_add(1, Ordering::Relaxed))
+            }
+        }
+    };
+}
+key!(
+    /// A room on a shard.
+    RoomKey
+);
+key!(
+    /// A subscription of a track: a browser's or a tap's.
+    SubKey
+);
+key!(
+    /// A track on a shard.
+    TrackKey
+);
+key!(
+    /// A WebRTC connection on a shard.
+    TransportKey
+);
+
+/// How the shard wakes an adapter that feeds a track.
+#[derive(Default)]
+pub struct SourceFeed {
+    pub keyframe: Notify,
+}
+
+/// What a shard tells a room.
+#[derive(Debug)]
+pub enum ShardEvent {
+    /// Smoothed linear levels of the tracks that are loud enough to be speech.
+    Levels(Vec<(TrackKey, f32)>),
+    /// Which layers (low, medium, high) somebody wants.
+    LayersWanted { track: TrackKey, wanted: [bool; 3] },
+    /// Loss and round trip of a participant's connection over the last interval.
+    Quality { transport: TransportKey, loss_up: f32, loss_down: f32, rtt_ms: f32 },
+}
+
+pub(crate) enum Command {
+    AddRoom { room: RoomKey, events: mpsc::UnboundedSender<ShardEvent> },
+    AddTap { track: TrackKey, sub: SubKey, sender: mpsc::Sender<TapItem> },
+    AddTrack { key: TrackKey, config: TrackConfig },
+    AddTransport { key: TransportKey, init: TransportInit },
+    Configure { key: TransportKey, config: Arc<TransportConfig> },
+    Keyframe { track: TrackKey },
+    Mute { track: TrackKey, muted: bool },
+    RemoveRoom { room: RoomKey },
+    RemoveSub { track: TrackKey, sub: SubKey },
+    RemoveTrack { track: TrackKey },
+    RemoveTransport { key: TransportKey },
+    SendData { transport: TransportKey, kind: DataKind, payload: Bytes },
+    SenderReport { track: TrackKey, timestamp: u32, ntp: u64 },
+    Snapshot { reply: oneshot::Sender<ShardStats> },
+    Stop,
+    /// A subscriber's wish: highest layer index it has use for, or nothing at all for now.
+    Want { track: TrackKey, sub: SubKey, layer: u8, paused: bool },
+}
+
+/// What a shard holds and has done since its start.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct ShardStats {
+    pub transports: u64,
+    pub tracks: u64,
+    pub subscriptions: u64,
+    pub tcp_connections: u64,
+    pub packets_in: u64,
+    pub packets_out: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Datagrams that were nobody's, or malformed, or failed authentication.
+    pub garbage: u64,
+    pub send_errors: u64,
+    pub nacks_in: u64,
+    pub nacks_out: u64,
+    pub retransmitted: u64,
+    pub keyframe_requests: u64,
+    pub panics: u64,
+    pub feed_dropped: u64,
+}
+
+/// The control side's hold on a shard.
+#[derive(Clone)]
+pub struct ShardHandle {
+    control: Sender<Command>,
+    feed: Sender<(TrackKey, Vec<SourcePacket>)>,
+    waker: Arc<mio::Waker>,
+    /// A wake is under way and not yet consumed.
+    awake: Arc<AtomicBool>,
+    candidates: Arc<Vec<(SocketAddr, bool)>>,
+    feed_dropped: Arc<AtomicU64>,
+}
+
+impl ShardHandle {
+    /// Binds the sockets and starts the thread.
+    pub fn start(config: ShardConfig) -> std::io::Result<Self> {
+        run::start(config)
+    }
+
+    /// Host candidates: address and whether it is TCP.
+    pub fn candidates(&self) -> &[(SocketAddr, bool)] {
+        &self.candidates
+    }
+
+    pub async fn stats(&self) -> ShardStats {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Snapshot { reply });
+        let mut stats = answer.await.unwrap_or_default();
+        stats.feed_dropped = self.feed_dropped.load(Ordering::Relaxed);
+        stats
+    }
+
+    pub fn stop(&self) {
+        self.send(Command::Stop);
+    }
+
+    pub(crate) fn send(&self, command: Command) {
+        if self.control.send(command).is_ok() {
+            self.wake();
+        }
+    }
+
+    pub(crate) fn feed(&self, track: TrackKey, batch: Vec<SourcePacket>) -> bool {
+        match self.feed.try_send((track, batch)) {
+            Ok(()) => {
+                self.wake();
+                true
+            }
+            Err(TrySendError::Full((_, batch))) => {
+                self.feed_dropped.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                false
+            }
+            Err(TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    pub(crate) fn sender_report(&self, track: TrackKey, timestamp: u32, ntp: u64) {
+        self.send(Command::SenderReport { track, timestamp, ntp });
+    }
+
+    pub(crate) fn request_keyframe(&self, track: TrackKey) {
+        self.send(Command::Keyframe { track });
+    }
+
+    pub(crate) fn remove_sub(&self, track: TrackKey, sub: SubKey) {
+        self.send(Command::RemoveSub { track, sub });
+    }
+
+    fn wake(&self) {
+        if !self.awake.swap(true, Ordering::AcqRel) {
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+pub(crate) struct Inbox {
+    pub control: Receiver<Command>,
+    pub feed: Receiver<(TrackKey, Vec<SourcePacket>)>,
+    pub awake: Arc<AtomicBool>,
+}
+
+/// Rank of a source when it comes to who speaks: only microphones and cameras' sound count.
+pub(crate) fn may_speak(source: Source) -> bool {
+    !matches!(source, Source::ScreenShareAudio)
+}

@@ -1,0 +1,304 @@
+//! One subscription: which layer it is on, how source numbers become its own,
+//! and what it has sent, so that a lost packet can be sent again.
+
+use super::track::ClockPoint;
+use super::{SubKey, TransportKey};
+use crate::media::{Codec, MediaPacket};
+use crate::room::TapItem;
+use crate::rtp::munger::Munger;
+use crate::rtp::seq::{Extender, Extender32};
+use crate::rtp::vp8::Vp8Munger;
+use bytes::Bytes;
+use rand::Rng;
+use std::collections::VecDeque;
+use std::time::Instant;
+use tokio::sync::mpsc;
+
+/// Packets that can be asked for again.
+const SENT: usize = 1024;
+/// Burst packets sent each time the shard comes by, about every millisecond.
+pub(super) const BURST_STEP: usize = 24;
+/// RTP ticks between the frames of a burst: the decoder is to run through them, not to play them.
+const BURST_TICKS: u32 = 90;
+
+/// Where a subscription's packets go.
+pub(super) enum Sink {
+    Tap { sender: mpsc::Sender<TapItem>, dropped: u64, sequence: Extender, time: Extender32, clock: Option<ClockPoint> },
+    Transport(Outgoing),
+}
+
+pub(super) struct Outgoing {
+    pub transport: TransportKey,
+    pub mid: String,
+    pub ssrc: u32,
+    pub rtx_ssrc: u32,
+    pub pt: u8,
+    pub rtx_pt: Option<u8>,
+    pub red_pt: Option<u8>,
+    pub rtx_sequence: u16,
+    pub packets: u32,
+    pub octets: u32,
+    pub last_report: Option<Instant>,
+    /// Loss the receiver last reported, 0.0 … 1.0.
+    pub loss: f32,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    sequence: u16,
+    layer: u8,
+    valid: bool,
+    source: u64,
+    timestamp: u32,
+}
+
+pub(super) struct Sub {
+    pub key: SubKey,
+    pub sink: Sink,
+    /// Highest layer index it has use for.
+    pub wish: usize,
+    pub paused: bool,
+    pub current: Option<usize>,
+    pub munger: Munger,
+    pub vp8: Vp8Munger,
+    /// Packets of the cached group that still have to go out, with their squeezed times.
+    pub burst: VecDeque<(MediaPacket, u32)>,
+    sent: Box<[Sent]>,
+}
+
+/// A packet as it is to leave.
+pub(super) struct Ready {
+    pub sequence: u16,
+    pub timestamp: u32,
+    pub marker: bool,
+    pub payload: Bytes,
+    pub red: bool,
+}
+
+impl Sub {
+    pub fn new(key: SubKey, sink: Sink, clock_rate: u32) -> Self {
+        let mut rng = rand::rng();
+        // The first number stays low: receivers must agree on the roll-over count without a hint (RFC 3711 3.3.1).
+        let first = rng.random_range(1..0x7000);
+        Self {
+            key,
+            sent: match sink {
+                Sink::Tap { .. } => Box::new([]),
+                Sink::Transport(_) => vec![Sent::default(); SENT].into_boxed_slice(),
+            },
+            sink,
+            wish: 2,
+            paused: false,
+            current: None,
+            munger: Munger::new(clock_rate, first, rng.random()),
+            vp8: Vp8Munger::default(),
+            burst: VecDeque::new(),
+        }
+    }
+
+    pub fn transport(&self) -> Option<&Outgoing> {
+        match &self.sink {
+            Sink::Transport(outgoing) => Some(outgoing),
+            Sink::Tap { .. } => None,
+        }
+    }
+
+    /// Begins with a cached group: its frames leave at once, a millisecond of
+    /// RTP time apart, ending where the live stream goes on.
+    pub fn begin_burst<'a>(&mut self, group: impl Iterator<Item = &'a (MediaPacket, u32)> + Clone, now: Instant) {
+        let newest = group.clone().last().map(|(_, timestamp)| *timestamp);
+        let (Some(newest), Some((first, first_time))) = (newest, group.clone().next()) else { return };
+        let squeeze = matches!(self.sink, Sink::Transport(_));
+        let mut frames = 1u32;
+        let mut previous = *first_time;
+        for (_, timestamp) in group.clone() {
+            if *timestamp != previous {
+                frames += 1;
+                previous = *timestamp;
+            }
+        }
+        let mut index = 0u32;
+        let mut previous = *first_time;
+        let start = newest.wrapping_sub((frames - 1).wrapping_mul(BURST_TICKS));
+        for (packet, timestamp) in group {
+            if *timestamp != previous {
+                index += 1;
+                previous = *timestamp;
+            }
+            let time = if squeeze { start.wrapping_add(index * BURST_TICKS) } else { *timestamp };
+            self.burst.push_back((packet.clone(), time));
+        }
+        let first_out = if squeeze { start } else { *first_time };
+        self.current = Some(0);
+        self.munger.switch_source(first.sequence, first_out, now, 1);
+        self.vp8.switch_source();
+    }
+
+    /// Moves to a layer at `packet`, which a decoder can start at.
+    pub fn switch(&mut self, layer: usize, packet: &MediaPacket, timestamp: u32, frame_ticks: u32, now: Instant) {
+        self.current = Some(layer);
+        self.munger.switch_source(packet.sequence, timestamp, now, frame_ticks);
+        self.vp8.switch_source();
+    }
+
+    /// Numbers a packet for this subscriber; `None` when it must not be sent.
+    pub fn prepare(&mut self, packet: &MediaPacket, timestamp: u32, codec: Codec, now: Instant) -> Option<Ready> {
+        let mapped = self.munger.map(packet.sequence, timestamp, now)?;
+        let payload = self.rewrite(packet, codec);
+        let layer = self.current.unwrap_or(0) as u8;
+        if !self.sent.is_empty() {
+            let slot = usize::from(mapped.sequence) % self.sent.len();
+            if let Some(sent) = self.sent.get_mut(slot) {
+                *sent = Sent {
+                    sequence: mapped.sequence,
+                    layer,
+                    valid: true,
+                    source: packet.sequence,
+                    timestamp: mapped.timestamp,
+                };
+            }
+        }
+        let takes_red = self.transport().is_some_and(|outgoing| outgoing.red_pt.is_some());
+        let (payload, red) = match (&packet.red, takes_red) {
+            (Some(red), true) => (red.clone(), true),
+            _ => (payload, false),
+        };
+        Some(Ready { sequence: mapped.sequence, timestamp: mapped.timestamp, marker: packet.marker, payload, red })
+    }
+
+    /// VP8's descriptor numbers pictures; they must run on over a switch. Other payloads are shared as they are.
+    fn rewrite(&mut self, packet: &MediaPacket, codec: Codec) -> Bytes {
+        if codec != Codec::Vp8 {
+            return packet.payload.clone();
+        }
+        let mut copy = packet.payload.to_vec();
+        match self.vp8.rewrite(&mut copy) {
+            Ok(()) => copy.into(),
+            Err(_) => packet.payload.clone(),
+        }
+    }
+
+    /// Where a packet we sent came from: layer, source sequence, the time we gave it.
+    pub fn sent(&self, sequence: u16) -> Option<(usize, u64, u32)> {
+        let slot = self.sent.get(usize::from(sequence) % self.sent.len().max(1))?;
+        (slot.valid && slot.sequence == sequence).then_some((usize::from(slot.layer), slot.source, slot.timestamp))
+    }
+
+    /// The sender report's RTP time for a source's clock point, in this subscriber's numbering.
+    pub fn map_time(&self, source: u32) -> u32 {
+        source.wrapping_add(self.munger.timestamp_offset())
+    }
+
+    /// Hands a packet to a tap; a full tap loses it, and hears how many were lost.
+    pub fn deliver_tap(&mut self, ready: Ready, packet: &MediaPacket) {
+        let offset = self.munger.timestamp_offset();
+        let Sink::Tap { sender, dropped, sequence, time, clock } = &mut self.sink else { return };
+        let item = MediaPacket {
+            sequence: sequence.extend(ready.sequence).seq,
+            time: time.extend(ready.timestamp),
+            marker: ready.marker,
+            payload: ready.payload,
+            arrival: packet.arrival,
+            level: packet.level,
+            red: None,
+        };
+        if let Some(point) = clock.take() {
+            let time = time.extend(point.rtp.wrapping_add(offset));
+            if sender.try_send(TapItem::Clock { time, wall_ns: ntp_to_unix_ns(point.ntp) }).is_err() {
+                *clock = Some(point);
+            }
+        }
+        if *dropped > 0 {
+            if sender.try_send(TapItem::Gap { dropped: *dropped }).is_err() {
+                *dropped += 1;
+                return;
+            }
+            *dropped = 0;
+        }
+        if sender.try_send(TapItem::Packet(item)).is_err() {
+            *dropped += 1;
+        }
+    }
+
+    pub fn note_clock(&mut self, point: ClockPoint) {
+        if let Sink::Tap { clock, .. } = &mut self.sink {
+            *clock = Some(point);
+        }
+    }
+}
+
+/// Seconds between 1900 (NTP) and 1970 (Unix).
+const NTP_EPOCH: u64 = 2_208_988_800;
+
+pub(super) fn ntp_to_unix_ns(ntp: u64) -> i128 {
+    let seconds = i128::from(ntp >> 32) - i128::from(NTP_EPOCH);
+    let fraction = (i128::from(ntp & 0xffff_ffff) * 1_000_000_000) >> 32;
+    seconds * 1_000_000_000 + fraction
+}
+
+pub(super) fn ntp_now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+    ((since.as_secs() + NTP_EPOCH) << 32) | fraction
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(sequence: u64) -> MediaPacket {
+        MediaPacket {
+            sequence,
+            time: 0,
+            marker: false,
+            payload: Bytes::from_static(&[1]),
+            arrival: Instant::now(),
+            level: None,
+            red: None,
+        }
+    }
+
+    #[test]
+    fn a_burst_is_squeezed_and_the_live_stream_follows_it() {
+        let now = Instant::now();
+        let (sender, _receiver) = mpsc::channel(1);
+        drop(sender);
+        let outgoing = Outgoing {
+            transport: TransportKey::next(),
+            mid: String::new(),
+            ssrc: 1,
+            rtx_ssrc: 2,
+            pt: 96,
+            rtx_pt: None,
+            red_pt: None,
+            rtx_sequence: 0,
+            packets: 0,
+            octets: 0,
+            last_report: None,
+            loss: 0.0,
+        };
+        let mut sub = Sub::new(SubKey::next(), Sink::Transport(outgoing), 90_000);
+        let group: Vec<(MediaPacket, u32)> = (0..50u32).map(|i| (packet(1000 + u64::from(i)), 5000 + i / 2 * 3600)).collect();
+        sub.begin_burst(group.iter(), now);
+        let mut previous: Option<(u16, u32)> = None;
+        while let Some((packet, time)) = sub.burst.pop_front() {
+            let ready = sub.prepare(&packet, time, Codec::H264, now).unwrap();
+            if let Some((sequence, timestamp)) = previous {
+                assert_eq!(ready.sequence, sequence.wrapping_add(1));
+                assert!(ready.timestamp.wrapping_sub(timestamp) <= BURST_TICKS);
+            }
+            previous = Some((ready.sequence, ready.timestamp));
+        }
+        let live = sub.prepare(&packet(1050), 5000 + 25 * 3600, Codec::H264, now).unwrap();
+        let (sequence, timestamp) = previous.unwrap();
+        assert_eq!(live.sequence, sequence.wrapping_add(1));
+        assert_eq!(live.timestamp.wrapping_sub(timestamp), 3600);
+        assert_eq!(sub.sent(live.sequence), Some((0, 1050, live.timestamp)));
+    }
+
+    #[test]
+    fn ntp_time_becomes_unix_time() {
+        assert_eq!(ntp_to_unix_ns(NTP_EPOCH << 32), 0);
+        assert_eq!(ntp_to_unix_ns(((NTP_EPOCH + 1) << 32) | 0x8000_0000), 1_500_000_000);
+    }
+}

@@ -1,0 +1,146 @@
+//! A track on its shard: its layers, the newest group of pictures where the
+//! source can't be asked for one, and its subscriptions.
+
+use super::config::TrackConfig;
+use super::levels::{LevelMeter, g711_level};
+use super::sub::Sub;
+use super::{TransportKey, layers};
+use crate::media::{Codec, Kind, MediaPacket};
+use crate::room::Keyframes;
+use crate::rtp::gop::GopCache;
+use crate::rtp::history::PacketHistory;
+use crate::rtp::nack::{NackConfig, NackGenerator};
+use crate::rtp::red::RedUnpacker;
+use crate::rtp::seq::{Extender, Extender32};
+use crate::rtp::stats::ReceiverStats;
+use crate::rtp::{h264, h265, vp8};
+use std::time::{Duration, Instant};
+
+/// At most one keyframe request a layer in this time.
+const KEYFRAME_EVERY: Duration = Duration::from_millis(500);
+/// Packets kept for retransmission, per layer.
+const HISTORY: usize = 1024;
+const HISTORY_AGE: Duration = Duration::from_secs(2);
+
+/// Where a track's RTP clock stands: `ntp` (32.32, already on our clock) at RTP time `rtp`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClockPoint {
+    pub ntp: u64,
+    pub rtp: u32,
+}
+
+pub(super) struct Layer {
+    /// The publisher's stream, when it is a WebRTC one.
+    pub ssrc: u32,
+    pub sequence: Extender,
+    pub time: Extender32,
+    pub nack: NackGenerator,
+    pub stats: ReceiverStats,
+    pub history: PacketHistory<MediaPacket>,
+    pub red: Option<RedUnpacker>,
+    pub clock: Option<ClockPoint>,
+    pub last_keyframe_request: Option<Instant>,
+    /// A keyframe was asked for while requests were being held back.
+    pub keyframe_pending: bool,
+}
+
+impl Layer {
+    fn new(clock_rate: u32) -> Self {
+        Self {
+            ssrc: 0,
+            sequence: Extender::default(),
+            time: Extender32::default(),
+            nack: NackGenerator::new(NackConfig::default()),
+            stats: ReceiverStats::new(clock_rate),
+            history: PacketHistory::new(HISTORY, HISTORY_AGE),
+            red: None,
+            clock: None,
+            last_keyframe_request: None,
+            keyframe_pending: false,
+        }
+    }
+}
+
+pub(super) struct Track {
+    pub config: TrackConfig,
+    pub layers: Vec<Layer>,
+    /// When each layer last had a packet; beside `layers` so that both can be borrowed.
+    pub last_packet: Vec<Option<Instant>>,
+    pub gop: Option<GopCache<(MediaPacket, u32)>>,
+    pub subs: Vec<Sub>,
+    pub publisher: Option<TransportKey>,
+    pub meter: LevelMeter,
+    pub started: bool,
+    pub wanted: Option<[bool; 3]>,
+    /// Since when fewer layers are wanted than the publisher was told.
+    pub unwanted_since: Option<Instant>,
+}
+
+impl Track {
+    pub fn new(config: TrackConfig, gop_bytes: usize, gop_duration: Duration) -> Self {
+        let count = config.layers.clamp(1, 3);
+        let cached = config.keyframes == Keyframes::Cached && config.codec.codec.kind() == Kind::Video;
+        Self {
+            layers: (0..count).map(|_| Layer::new(config.codec.clock_rate)).collect(),
+            last_packet: vec![None; count],
+            gop: cached.then(|| GopCache::new(gop_bytes, gop_duration)),
+            subs: Vec::new(),
+            publisher: None,
+            meter: LevelMeter::default(),
+            started: false,
+            wanted: None,
+            unwanted_since: None,
+            config,
+        }
+    }
+
+    pub fn is_video(&self) -> bool {
+        self.config.codec.codec.kind() == Kind::Video
+    }
+
+    /// Whether a decoder can start at this payload.
+    pub fn starts_keyframe(&self, payload: &[u8]) -> bool {
+        match self.config.codec.codec {
+            Codec::H264 => h264::starts_keyframe(payload),
+            Codec::H265 => h265::starts_keyframe(payload),
+            Codec::Vp8 => vp8::starts_keyframe(payload),
+            codec => codec.kind() == Kind::Audio,
+        }
+    }
+
+    /// Files a packet that just arrived: history, level, group of pictures.
+    pub fn note(&mut self, index: usize, packet: &MediaPacket, timestamp: u32, keyframe: bool, now: Instant) {
+        if let Some(slot) = self.last_packet.get_mut(index) {
+            *slot = Some(now);
+        }
+        if let Some(layer) = self.layers.get_mut(index) {
+            layer.history.insert(packet.sequence, packet.clone(), now);
+        }
+        if !self.is_video() {
+            if let Some(level) = packet.level.or_else(|| g711_level(self.config.codec.codec, &packet.payload)) {
+                self.meter.add(level);
+            }
+        } else if let Some(gop) = &mut self.gop
+            && index == 0
+        {
+            gop.push((packet.clone(), timestamp), packet.payload.len() + 64, timestamp, keyframe, now);
+        }
+    }
+
+    /// Whether a keyframe may be asked for now; if not, it is remembered.
+    pub fn may_request_keyframe(&mut self, index: usize, now: Instant) -> bool {
+        let Some(layer) = self.layers.get_mut(index) else { return false };
+        let soon = layer.last_keyframe_request.is_some_and(|at| now.saturating_duration_since(at) < KEYFRAME_EVERY);
+        layer.keyframe_pending = soon;
+        if !soon {
+            layer.last_keyframe_request = Some(now);
+        }
+        !soon
+    }
+
+    /// The three qualities somebody wants at this moment.
+    pub fn wanted_now(&self) -> [bool; 3] {
+        let wishes = self.subs.iter().filter(|sub| !sub.paused).map(|sub| sub.wish);
+        layers::wanted(self.layers.len(), wishes)
+    }
+}

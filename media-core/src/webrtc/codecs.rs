@@ -1,0 +1,211 @@
+//! Which codec of an offer is taken, and how ours are written.
+
+use super::sdp::{LocalCodec, RemoteCodec, RemoteSection};
+use crate::media::{Codec, CodecParams, Kind};
+use crate::room::CodecPolicy;
+use crate::shard::PayloadMap;
+
+const VIDEO_FEEDBACK: [&str; 4] = ["transport-cc", "ccm fir", "nack", "nack pli"];
+
+/// Payload types of descriptions that we start (RFC 3551 leaves 96–127 to us).
+const OPUS: u8 = 111;
+const RED: u8 = 63;
+
+/// Codecs a room of this policy takes from publishers, best first.
+pub fn publishable(policy: CodecPolicy, kind: Kind) -> &'static [Codec] {
+    match (policy, kind) {
+        (_, Kind::Audio) => &[Codec::Opus, Codec::G722, Codec::Pcma, Codec::Pcmu],
+        (CodecPolicy::H264, Kind::Video) => &[Codec::H264],
+        (CodecPolicy::Any, Kind::Video) => &[Codec::H264, Codec::Vp8],
+    }
+}
+
+/// Codecs that can go to a browser as they are.
+pub fn forwardable(codec: Codec) -> bool {
+    matches!(codec, Codec::G722 | Codec::H264 | Codec::Opus | Codec::Pcma | Codec::Pcmu | Codec::Vp8)
+}
+
+/// How well an offered codec fits a wanted one; `None` when it does not.
+fn fit(offered: &RemoteCodec, wanted: Codec) -> Option<u32> {
+    if offered.codec() != Some(wanted) {
+        return None;
+    }
+    if wanted != Codec::H264 {
+        return Some(1);
+    }
+    // Only mode 1 can carry our fragments (RFC 6184 6.3).
+    if offered.parameter("packetization-mode") != Some("1") {
+        return None;
+    }
+    let profile = offered.parameter("profile-level-id").unwrap_or("42e01f").to_ascii_lowercase();
+    Some(match profile.get(..4) {
+        Some("42e0") => 3,
+        Some("4200") => 2,
+        _ => 1,
+    })
+}
+
+/// The offered codec to use, with its RTX and RED payload types.
+pub struct Choice {
+    pub codec: RemoteCodec,
+    pub rtx: Option<u8>,
+    pub red: Option<u8>,
+}
+
+/// The best offered codec of `wanted`, in their order.
+pub fn choose(section: &RemoteSection, wanted: &[Codec]) -> Option<Choice> {
+    let best = wanted.iter().find_map(|&codec| {
+        let offered = section.codecs.iter().filter_map(|offered| Some((fit(offered, codec)?, offered)));
+        // The first of equals: the offerer's own preference.
+        offered.rev().max_by_key(|(score, _)| *score).map(|(_, offered)| offered)
+    })?;
+    let apt = best.pt.to_string();
+    let rtx = section
+        .codecs
+        .iter()
+        .find(|other| other.name.eq_ignore_ascii_case("rtx") && other.parameter("apt") == Some(apt.as_str()))
+        .map(|other| other.pt);
+    let red = (best.codec() == Some(Codec::Opus))
+        .then(|| {
+            section.codecs.iter().find(|other| {
+                other.name.eq_ignore_ascii_case("red") && other.fmtp.split('/').all(|pt| pt.trim() == apt)
+            })
+        })
+        .flatten()
+        .map(|other| other.pt);
+    Some(Choice { codec: best.clone(), rtx, red })
+}
+
+impl Choice {
+    pub fn params(&self) -> Option<CodecParams> {
+        Some(CodecParams {
+            codec: self.codec.codec()?,
+            clock_rate: self.codec.clock_rate,
+            channels: self.codec.channels,
+            fmtp: self.codec.fmtp.clone(),
+        })
+    }
+
+    pub fn payloads(&self) -> Vec<PayloadMap> {
+        let mut all = vec![PayloadMap::Media { pt: self.codec.pt }];
+        all.extend(self.rtx.map(|pt| PayloadMap::Rtx { pt }));
+        all.extend(self.red.map(|pt| PayloadMap::Red { pt }));
+        all
+    }
+
+    /// The codecs of the answer. `red_first` asks an Opus publisher for redundancy.
+    pub fn answer(&self, red_first: bool, opus_extra: &str) -> Vec<LocalCodec> {
+        let kind = self.codec.codec().map(Codec::kind);
+        let offered = &self.codec.feedback;
+        let video = VIDEO_FEEDBACK.iter().copied();
+        let feedback: Vec<&'static str> = match kind {
+            Some(Kind::Video) => video.filter(|ours| offered.iter().any(|theirs| theirs == ours)).collect(),
+            _ => offered.iter().any(|theirs| theirs == "transport-cc").then_some("transport-cc").into_iter().collect(),
+        };
+        let channels = if self.codec.channels > 1 { format!("/{}", self.codec.channels) } else { String::new() };
+        let mut fmtp = self.codec.fmtp.clone();
+        if self.codec.codec() == Some(Codec::Opus) && !opus_extra.is_empty() {
+            if !fmtp.is_empty() {
+                fmtp.push(';');
+            }
+            fmtp.push_str(opus_extra);
+        }
+        let media = LocalCodec {
+            pt: self.codec.pt,
+            map: format!("{}/{}{channels}", self.codec.name, self.codec.clock_rate),
+            fmtp,
+            feedback,
+        };
+        let red = self.red.map(|pt| LocalCodec {
+            pt,
+            map: "red/48000/2".into(),
+            fmtp: format!("{0}/{0}", self.codec.pt),
+            feedback: Vec::new(),
+        });
+        let rtx = self.rtx.map(|pt| LocalCodec {
+            pt,
+            map: format!("rtx/{}", self.codec.clock_rate),
+            fmtp: format!("apt={}", self.codec.pt),
+            feedback: Vec::new(),
+        });
+        let mut all = vec![media];
+        match red {
+            Some(red) if red_first => all.insert(0, red),
+            Some(red) => all.push(red),
+            None => {}
+        }
+        all.extend(rtx);
+        all
+    }
+}
+
+/// A section of an offer of ours that sends this codec.
+pub fn offer(params: &CodecParams) -> Vec<LocalCodec> {
+    let feedback = match params.codec.kind() {
+        Kind::Video => VIDEO_FEEDBACK[1..].to_vec(),
+        Kind::Audio => Vec::new(),
+    };
+    let media = |pt: u8, map: &str, fmtp: &str| LocalCodec { pt, map: map.into(), fmtp: fmtp.into(), feedback: feedback.clone() };
+    let rtx = |pt: u8, of: u8| LocalCodec { pt, map: "rtx/90000".into(), fmtp: format!("apt={of}"), feedback: Vec::new() };
+    match params.codec {
+        Codec::G722 => vec![media(9, "G722/8000", "")],
+        // Whatever the profile of the source: decoders take it, negotiation knows this label.
+        Codec::H264 => vec![
+            media(102, "H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
+            rtx(103, 102),
+        ],
+        Codec::Opus => vec![
+            media(OPUS, "opus/48000/2", "minptime=10;useinbandfec=1"),
+            LocalCodec { pt: RED, map: "red/48000/2".into(), fmtp: format!("{OPUS}/{OPUS}"), feedback: Vec::new() },
+        ],
+        Codec::Pcma => vec![media(8, "PCMA/8000", "")],
+        Codec::Pcmu => vec![media(0, "PCMU/8000", "")],
+        Codec::Vp8 => vec![media(96, "VP8/90000", ""), rtx(97, 96)],
+        Codec::Aac | Codec::Av1 | Codec::H265 | Codec::Vp9 => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::webrtc::sdp::{Direction, SectionKind};
+
+    fn offered(pt: u8, name: &str, fmtp: &str) -> RemoteCodec {
+        RemoteCodec { pt, name: name.into(), clock_rate: 90_000, channels: 1, fmtp: fmtp.into(), feedback: vec![] }
+    }
+
+    fn section(codecs: Vec<RemoteCodec>) -> RemoteSection {
+        RemoteSection {
+            kind: SectionKind::Video,
+            mid: "0".into(),
+            rejected: false,
+            direction: Direction::SendOnly,
+            codecs,
+            extensions: vec![],
+            msid: None,
+            ssrcs: vec![],
+            rids: vec![],
+            simulcast: vec![],
+        }
+    }
+
+    #[test]
+    fn constrained_baseline_in_mode_1_is_preferred() {
+        let section = section(vec![
+            offered(96, "VP8", ""),
+            offered(100, "H264", "packetization-mode=0;profile-level-id=42e01f"),
+            offered(101, "H264", "packetization-mode=1;profile-level-id=42001f"),
+            offered(102, "H264", "packetization-mode=1;profile-level-id=42e01f"),
+            offered(103, "rtx", "apt=102"),
+        ]);
+        let choice = choose(&section, publishable(CodecPolicy::H264, Kind::Video)).unwrap();
+        assert_eq!((choice.codec.pt, choice.rtx), (102, Some(103)));
+    }
+
+    #[test]
+    fn a_room_of_h264_takes_no_vp8() {
+        let section = section(vec![offered(96, "VP8", "")]);
+        assert!(choose(&section, publishable(CodecPolicy::H264, Kind::Video)).is_none());
+        assert!(choose(&section, publishable(CodecPolicy::Any, Kind::Video)).is_some());
+    }
+}

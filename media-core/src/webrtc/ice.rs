@@ -1,0 +1,290 @@
+//! ICE-lite (RFC 8445 2.5, STUN of RFC 8489): the server only answers checks.
+//!
+//! Invariant: nothing is believed before its MESSAGE-INTEGRITY has been
+//! checked with the password of the user fragment it names. The path in use is
+//! the one most recently nominated; before a nomination, the first valid one.
+//!
+//! Out of scope: gathering and sending checks; a lite agent has host candidates
+//! in its description and the full agent on the other side does the rest.
+
+use rand::Rng;
+use rtc_stun::attributes::{ATTR_ICE_CONTROLLED, ATTR_MESSAGE_INTEGRITY, ATTR_USE_CANDIDATE, ATTR_USERNAME};
+use rtc_stun::error_code::{CODE_ROLE_CONFLICT, ErrorCodeAttribute};
+use rtc_stun::fingerprint::FINGERPRINT;
+use rtc_stun::integrity::MessageIntegrity;
+use rtc_stun::message::{BINDING_REQUEST, BINDING_SUCCESS, CLASS_ERROR_RESPONSE, METHOD_BINDING, Message, MessageType, Setter};
+use rtc_stun::xoraddr::XorMappedAddress;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// No check for this long and the peer is told to be away (RFC 7675 has 30 s for consent; browsers check every 2–5 s).
+pub const DISCONNECTED_AFTER: Duration = Duration::from_secs(8);
+/// … and for this long and it is given up.
+pub const FAILED_AFTER: Duration = Duration::from_secs(40);
+/// A peer that never sends a valid check.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error)]
+pub enum IceError {
+    #[error("the peer's STUN message is malformed: {0}")]
+    Malformed(String),
+    #[error("the peer's STUN message is not a binding request")]
+    NotARequest,
+    #[error("the peer's STUN user name names no session here")]
+    UnknownUser,
+    #[error("the peer's STUN message integrity is wrong")]
+    Integrity,
+}
+
+/// User fragment and password of one side, RFC 8445 5.3.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IceCredentials {
+    pub ufrag: Arc<str>,
+    pub password: Arc<str>,
+}
+
+impl IceCredentials {
+    /// 48 bits of user fragment, 144 of password.
+    pub fn random() -> Self {
+        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut rng = rand::rng();
+        let mut text = |count: usize| -> String {
+            (0..count).map(|_| ALPHABET[rng.random_range(0..ALPHABET.len())] as char).collect()
+        };
+        Self { ufrag: text(8).into(), password: text(24).into() }
+    }
+}
+
+/// How datagrams reach a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// A framed TCP connection (RFC 4571), by the shard's connection number.
+    Tcp(usize),
+    Udp(SocketAddr),
+}
+
+/// The user fragment of ours that a binding request is for, before anything is checked.
+pub fn addressed_ufrag(datagram: &[u8]) -> Result<(Message, String), IceError> {
+    let mut message = Message::new();
+    message.unmarshal_binary(datagram).map_err(|error| IceError::Malformed(error.to_string()))?;
+    if message.typ != BINDING_REQUEST {
+        return Err(IceError::NotARequest);
+    }
+    let user = message.get(ATTR_USERNAME).map_err(|_| IceError::UnknownUser)?;
+    let user = String::from_utf8(user).map_err(|_| IceError::UnknownUser)?;
+    let ours = user.split(':').next().unwrap_or_default().to_owned();
+    Ok((message, ours))
+}
+
+/// What a valid check brought.
+pub struct Checked {
+    pub response: Vec<u8>,
+    /// The path in use changed to the one this check came by.
+    pub path_changed: bool,
+}
+
+/// One session's lite agent.
+pub struct IceLite {
+    /// Newest last; the older one stays valid during a restart.
+    local: Vec<IceCredentials>,
+    path: Option<Path>,
+    nominated: bool,
+    created: Instant,
+    last_check: Option<Instant>,
+}
+
+impl IceLite {
+    pub fn new(local: IceCredentials, now: Instant) -> Self {
+        Self { local: vec![local], path: None, nominated: false, created: now, last_check: None }
+    }
+
+    /// Adds new local credentials (RFC 8445 9): both work until the new ones have been used.
+    pub fn restart(&mut self, local: IceCredentials) {
+        if self.local.last() != Some(&local) {
+            self.local.push(local);
+            if self.local.len() > 2 {
+                self.local.remove(0);
+            }
+        }
+    }
+
+    pub fn local(&self) -> &[IceCredentials] {
+        &self.local
+    }
+
+    pub fn path(&self) -> Option<Path> {
+        self.path
+    }
+
+    /// Forgets a path that is gone (a closed TCP connection).
+    pub fn lose(&mut self, path: Path) {
+        if self.path == Some(path) {
+            self.path = None;
+            self.nominated = false;
+        }
+    }
+
+    /// Seconds of silence so far, or since creation.
+    pub fn silent_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last_check.unwrap_or(self.created))
+    }
+
+    pub fn ever_connected(&self) -> bool {
+        self.last_check.is_some()
+    }
+
+    /// Checks a binding request addressed to `ufrag` and answers it.
+    pub fn handle(
+        &mut self,
+        mut request: Message,
+        ufrag: &str,
+        from: Path,
+        from_address: SocketAddr,
+        crypto: &dyn rtc_srtp::crypto::RTCCrypto,
+        now: Instant,
+    ) -> Result<Checked, IceError> {
+        let credentials =
+            self.local.iter().find(|local| &*local.ufrag == ufrag).cloned().ok_or(IceError::UnknownUser)?;
+        if !request.contains(ATTR_MESSAGE_INTEGRITY) {
+            return Err(IceError::Integrity);
+        }
+        MessageIntegrity::check(&mut request, credentials.password.as_bytes(), crypto)
+            .map_err(|_| IceError::Integrity)?;
+
+        let mut response = Message::new();
+        response.transaction_id = request.transaction_id;
+        let integrity = MessageIntegrity::new_short_term_integrity_with_provider(credentials.password.to_string(), crypto);
+        let malformed = |error: rtc_shared::error::Error| IceError::Malformed(error.to_string());
+        if request.contains(ATTR_ICE_CONTROLLED) {
+            // Two lite or two controlled sides: the peer must take the controlling role (RFC 8445 7.3.1.1).
+            response.set_type(MessageType::new(METHOD_BINDING, CLASS_ERROR_RESPONSE));
+            response.write_header();
+            ErrorCodeAttribute { code: CODE_ROLE_CONFLICT, reason: b"Role Conflict".to_vec() }
+                .add_to(&mut response)
+                .map_err(malformed)?;
+            integrity.add_to(&mut response).map_err(malformed)?;
+            FINGERPRINT.add_to(&mut response).map_err(malformed)?;
+            return Ok(Checked { response: response.raw, path_changed: false });
+        }
+        response.set_type(BINDING_SUCCESS);
+        response.write_header();
+        XorMappedAddress { ip: from_address.ip(), port: from_address.port() }.add_to(&mut response).map_err(malformed)?;
+        integrity.add_to(&mut response).map_err(malformed)?;
+        FINGERPRINT.add_to(&mut response).map_err(malformed)?;
+
+        self.last_check = Some(now);
+        if Some(&credentials) == self.local.last() && self.local.len() > 1 {
+            self.local.remove(0);
+            self.nominated = false;
+        }
+        let nominate = request.contains(ATTR_USE_CANDIDATE);
+        let path_changed = self.path != Some(from) && (nominate || !self.nominated);
+        if path_changed {
+            self.path = Some(from);
+        }
+        self.nominated |= nominate;
+        Ok(Checked { response: response.raw, path_changed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crypto() -> Arc<dyn rtc_srtp::crypto::RTCCryptoProvider> {
+        rtc_srtp::crypto::default_provider().expect("the built-in provider")
+    }
+
+    fn request(local: &IceCredentials, password: &str, nominate: bool) -> Vec<u8> {
+        let crypto = crypto();
+        let mut message = Message::new();
+        message.set_type(BINDING_REQUEST);
+        message.new_transaction_id().unwrap();
+        message.write_header();
+        message.add(ATTR_USERNAME, format!("{}:theirs", local.ufrag).as_bytes());
+        if nominate {
+            message.add(ATTR_USE_CANDIDATE, &[]);
+        }
+        MessageIntegrity::new_short_term_integrity_with_provider(password.into(), crypto.crypto())
+            .add_to(&mut message)
+            .unwrap();
+        FINGERPRINT.add_to(&mut message).unwrap();
+        message.raw
+    }
+
+    fn check(ice: &mut IceLite, datagram: &[u8], from: &str) -> Result<Checked, IceError> {
+        let (message, ufrag) = addressed_ufrag(datagram)?;
+        let address: SocketAddr = from.parse().unwrap();
+        ice.handle(message, &ufrag, Path::Udp(address), address, crypto().crypto(), Instant::now())
+    }
+
+    #[test]
+    fn a_valid_check_is_answered_and_sets_the_path() {
+        let local = IceCredentials::random();
+        let mut ice = IceLite::new(local.clone(), Instant::now());
+        let checked = check(&mut ice, &request(&local, &local.password, true), "10.0.0.1:5000").unwrap();
+        assert!(checked.path_changed);
+        let mut answer = Message::new();
+        answer.unmarshal_binary(&checked.response).unwrap();
+        assert_eq!(answer.typ, BINDING_SUCCESS);
+        assert_eq!(ice.path(), Some(Path::Udp("10.0.0.1:5000".parse().unwrap())));
+    }
+
+    #[test]
+    fn a_wrong_password_changes_nothing() {
+        let local = IceCredentials::random();
+        let mut ice = IceLite::new(local.clone(), Instant::now());
+        assert!(matches!(
+            check(&mut ice, &request(&local, "guess", true), "10.0.0.1:5000"),
+            Err(IceError::Integrity)
+        ));
+        assert_eq!(ice.path(), None);
+    }
+
+    #[test]
+    fn nomination_moves_the_path_and_plain_checks_do_not() {
+        let local = IceCredentials::random();
+        let mut ice = IceLite::new(local.clone(), Instant::now());
+        check(&mut ice, &request(&local, &local.password, true), "10.0.0.1:5000").unwrap();
+        check(&mut ice, &request(&local, &local.password, false), "10.0.0.2:5000").unwrap();
+        assert_eq!(ice.path(), Some(Path::Udp("10.0.0.1:5000".parse().unwrap())));
+        check(&mut ice, &request(&local, &local.password, true), "10.0.0.2:5000").unwrap();
+        assert_eq!(ice.path(), Some(Path::Udp("10.0.0.2:5000".parse().unwrap())));
+    }
+
+    #[test]
+    fn after_a_restart_old_credentials_die_with_the_first_new_check() {
+        let old = IceCredentials::random();
+        let new = IceCredentials::random();
+        let mut ice = IceLite::new(old.clone(), Instant::now());
+        ice.restart(new.clone());
+        check(&mut ice, &request(&old, &old.password, true), "10.0.0.1:5000").unwrap();
+        check(&mut ice, &request(&new, &new.password, true), "10.0.0.3:5000").unwrap();
+        assert!(matches!(
+            check(&mut ice, &request(&old, &old.password, true), "10.0.0.1:5000"),
+            Err(IceError::UnknownUser)
+        ));
+        assert_eq!(ice.path(), Some(Path::Udp("10.0.0.3:5000".parse().unwrap())));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn garbage_never_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = addressed_ufrag(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_request_is_never_believed(flip in 0usize..1000) {
+            let local = IceCredentials::random();
+            let mut ice = IceLite::new(local.clone(), Instant::now());
+            let mut datagram = request(&local, &local.password, true);
+            // The fingerprint at the end is not covered by the integrity.
+            let covered = datagram.len() - 8;
+            let at = flip % covered;
+            datagram[at] ^= 1 << (flip % 8);
+            let _ = check(&mut ice, &datagram, "10.0.0.1:5000");
+            proptest::prop_assert!(ice.path().is_none());
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The keys, their types and their defaults. Each is explained in `config/rongtong.example.toml`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Everything that can be configured. `Default` is a server that works without a file.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub server: Server,
+    pub data: Data,
+    pub database: Database,
+    pub media: Media,
+    pub livekit: Livekit,
+    pub recorder: Recorder,
+    pub security: Security,
+    pub log: Log,
+    pub rtsp: Rtsp,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Plain HTTP, on loopback only.
+    pub http_listen: SocketAddr,
+    pub https_listen: SocketAddr,
+    /// The name that browsers use; it goes into the self-signed certificate.
+    pub public_host: Option<String>,
+    /// PEM files of the site's own certificate; both or none.
+    pub tls_certificate: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub drain_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    pub dir: PathBuf,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite:<path>`; without it, `rongtong.db` in the data folder.
+    pub url: Option<String>,
+    pub synchronous: Synchronous,
+}
+
+/// How hard SQLite makes sure that a commit is on the disk.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Synchronous {
+    /// The last commits survive every power cut.
+    Full,
+    /// The last commits may be lost in a power cut, never in a crash of the server.
+    #[default]
+    Normal,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Media {
+    /// UDP port of the first shard; shard *i* uses this plus *i*.
+    pub udp_port: u16,
+    /// Passive ICE over TCP.
+    pub tcp_port: u16,
+    /// 0 chooses: one up to four cores, then one for every four.
+    pub shards: u16,
+    /// Addresses offered to clients; empty means all local ones.
+    pub advertise: Vec<IpAddr>,
+    pub gop_cache_seconds: u32,
+    pub gop_cache_mib: u32,
+    /// For the whole server.
+    pub max_participants: u32,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Livekit {
+    /// With the secret, or neither: then both are made and kept in the data folder.
+    pub api_key: Option<String>,
+    pub api_secret: Option<Secret>,
+    pub token_ttl_minutes: u32,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recorder {
+    /// Without it, `recordings` in the data folder.
+    pub dir: Option<PathBuf>,
+    pub fragment_ms: u32,
+    /// Recording stops, and says so, when the disk has less free than this.
+    pub min_free_mib: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Security {
+    /// Rounds of PBKDF2-HMAC-SM3 for new password hashes.
+    pub password_rounds: u32,
+    pub session_idle_minutes: u32,
+    pub session_hours: u32,
+    /// Wrong passwords in a row that lock an account.
+    pub lock_after: u32,
+    pub lock_minutes: u32,
+    /// Sign-ins tried by one address in a minute.
+    pub sign_in_per_minute: u32,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or `target=level` pairs with commas.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Json,
+    #[default]
+    Text,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rtsp {
+    pub connect_timeout_ms: u64,
+    /// No packet for so long counts as a broken connection.
+    pub silence_timeout_ms: u64,
+    pub backoff_first_ms: u64,
+    pub backoff_max_ms: u64,
+    /// How long a camera pulled on demand stays connected after the last viewer.
+    pub linger_seconds: u64,
+}
+
+/// Text that is never shown: `Debug` and `Serialize` write asterisks.
+#[derive(Clone, Deserialize, Eq, PartialEq)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the code that signs with it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            http_listen: (Ipv4Addr::LOCALHOST, 7880).into(),
+            https_listen: (Ipv4Addr::UNSPECIFIED, 7443).into(),
+            public_host: None,
+            tls_certificate: None,
+            tls_key: None,
+            drain_seconds: 10,
+        }
+    }
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("./data"),
+        }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            udp_port: 7882,
+            tcp_port: 7881,
+            shards: 0,
+            advertise: Vec::new(),
+            gop_cache_seconds: 10,
+            gop_cache_mib: 16,
+            max_participants: 500,
+        }
+    }
+}
+
+impl Default for Livekit {
+    fn default() -> Self {
+        Self {
+            api_key: None,
+            api_secret: None,
+            token_ttl_minutes: 360,
+        }
+    }
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            fragment_ms: 1000,
+            min_free_mib: 1024,
+        }
+    }
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self {
+            password_rounds: 210_000,
+            session_idle_minutes: 120,
+            session_hours: 12,
+            lock_after: 5,
+            lock_minutes: 15,
+            sign_in_per_minute: 30,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+impl Default for Rtsp {
+    fn default() -> Self {
+        Self {
+            connect_timeout_ms: 5_000,
+            silence_timeout_ms: 10_000,
+            backoff_first_ms: 1_000,
+            backoff_max_ms: 30_000,
+            linger_seconds: 15,
+        }
+    }
+}
+
+impl Config {
+    /// Where the database is, with the default filled in.
+    pub fn database_url(&self) -> String {
+        self.database
+            .url
+            .clone()
+            .unwrap_or_else(|| format!("sqlite:{}", self.data.dir.join("rongtong.db").display()))
+    }
+
+    /// Where recordings go, with the default filled in.
+    pub fn recordings_dir(&self) -> PathBuf {
+        self.recorder
+            .dir
+            .clone()
+            .unwrap_or_else(|| self.data.dir.join("recordings"))
+    }
+}
+
+impl Media {
+    /// How many shards run, with 0 resolved for a machine with `cores` cores.
+    pub fn shard_count(&self, cores: usize) -> u16 {
+        match self.shards {
+            0 if cores <= 4 => 1,
+            0 => u16::try_from(cores / 4).unwrap_or(u16::MAX),
+            chosen => chosen,
+        }
+    }
+
+    /// The addresses to offer to clients: as configured, or all local ones with loopback last.
+    pub fn advertised(&self) -> Vec<IpAddr> {
+        if self.advertise.is_empty() {
+            crate::bootstrap::local_addresses()
+        } else {
+            self.advertise.clone()
+        }
+    }
+}

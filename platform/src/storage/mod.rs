@@ -1,0 +1,153 @@
+//! The SQL database behind one seam.
+//!
+//! Invariants: all writes go through one writer, which holds the only writing connection and
+//! starts every transaction with `BEGIN IMMEDIATE`, so a write never fails half-way because
+//! another one got in between; reads use their own connections and never wait for writes (WAL).
+//!
+//! SQL is kept to what SQLite, PostgreSQL 9.2 and openGauss share: `$1` placeholders, ids from
+//! the application, times as bigint milliseconds, `on conflict` only with a target, no server-side
+//! JSON, sequences, advisory locks or notifications. A test reads the migrations for that.
+
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+pub use writer::{Job, Writer};
+
+use crate::config::Synchronous;
+
+/// A connection inside a write.
+pub type Conn = sqlx::SqliteConnection;
+
+/// The schema, compiled in.
+pub static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
+
+/// Why the database could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("the database refused a statement: {0}")]
+    Sql(#[from] sqlx::Error),
+    #[error("the database's tables could not be brought to this version: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error("the database address is not understood: {0}")]
+    Address(String),
+    #[error("the database writer has stopped")]
+    Stopped,
+    #[error("a write to the database panicked; it was rolled back")]
+    Panicked,
+    #[error("the transaction could not be committed: {0}")]
+    Commit(String),
+}
+
+impl StorageError {
+    /// Whether a unique index or primary key refused the row.
+    pub fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Sql(sqlx::Error::Database(fault)) if fault.is_unique_violation())
+    }
+}
+
+/// The open database. Cloning shares it.
+#[derive(Clone, Debug)]
+pub enum Db {
+    /// A file: one writer task, four readers, write-ahead log.
+    Sqlite { writer: Writer, reader: SqlitePool },
+}
+
+impl Db {
+    /// Opens the database and brings its tables up to date.
+    /// `url` is `sqlite:<path>`; a missing file is made.
+    pub async fn open(url: &str, synchronous: Synchronous) -> Result<Self, StorageError> {
+        let path = sqlite_path(url)?;
+        let options = SqliteConnectOptions::from_str("sqlite::memory:")?
+            .in_memory(false)
+            .filename(&path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(match synchronous {
+                Synchronous::Normal => SqliteSynchronous::Normal,
+                Synchronous::Full => SqliteSynchronous::Full,
+            })
+            .busy_timeout(Duration::from_secs(5))
+            .foreign_keys(true);
+        let writing = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.clone())
+            .await?;
+        SQLITE_MIGRATIONS.run(&writing).await?;
+        let reader = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options.pragma("query_only", "on"))
+            .await?;
+        Ok(Self::Sqlite {
+            writer: Writer::start(writing),
+            reader,
+        })
+    }
+
+    /// For queries that change nothing.
+    pub fn read(&self) -> &SqlitePool {
+        match self {
+            Self::Sqlite { reader, .. } => reader,
+        }
+    }
+
+    /// Runs `job` inside a write transaction and returns when it is on disk.
+    ///
+    /// Callers that come at the same time share one transaction; each has its own savepoint, so
+    /// an `Err` of one rolls back its own statements and nobody else's.
+    pub async fn write<T, E, J>(&self, job: J) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageError> + Send + 'static,
+        J: for<'c> FnOnce(&'c mut Conn) -> Job<'c, Result<T, E>> + Send + 'static,
+    {
+        match self {
+            Self::Sqlite { writer, .. } => writer.run(job).await,
+        }
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StorageError> {
+        sqlx::query("select 1").execute(self.read()).await?;
+        Ok(())
+    }
+
+    /// Finishes what is queued, then closes. Later writes fail with [`StorageError::Stopped`].
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite { writer, reader } => {
+                writer.stop().await;
+                reader.close().await;
+            }
+        }
+    }
+}
+
+/// Says what is wrong with a database address, without opening it.
+pub(crate) fn check_address(url: &str) -> Result<(), StorageError> {
+    sqlite_path(url).map(drop)
+}
+
+fn sqlite_path(url: &str) -> Result<PathBuf, StorageError> {
+    let path = url
+        .strip_prefix("sqlite://")
+        .or_else(|| url.strip_prefix("sqlite:"))
+        .ok_or_else(|| StorageError::Address("it must begin with `sqlite:`".to_owned()))?;
+    if path.is_empty() || path.starts_with(':') || path.contains('?') {
+        return Err(StorageError::Address(
+            "after `sqlite:` comes the path of a file, without options".to_owned(),
+        ));
+    }
+    Ok(Path::new(path).to_owned())
+}
+
+#[cfg(test)]
+mod tests;

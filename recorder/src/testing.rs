@@ -1,0 +1,163 @@
+//! For tests: media from ffmpeg as RTP packets, and ffprobe as the judge of files.
+
+use crate::files::{PartEvent, TrackFiles, media_path};
+use crate::track::{RecordingClock, TrackRecorder};
+use bytes::Bytes;
+use rongtong_media_core::media::MediaPacket;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// One access unit: presentation time in 90 kHz ticks and NAL units.
+pub type Unit = (u64, Vec<Bytes>);
+
+pub fn run(program: &str, args: &[&str]) -> (String, String) {
+    let output = Command::new(program).args(args).output().unwrap_or_else(|fault| panic!("{program}: {fault}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{program} {args:?}: {}", text(&output.stderr));
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// A clip of `seconds` of a moving test picture, coded by ffmpeg as `coder` says
+/// (`-c:v libx264 …`), with the times of its pictures. `codec` is `h264` or `hevc`.
+pub fn clip(dir: &Path, codec: &str, size: &str, seconds: u32, coder: &[&str]) -> Vec<Unit> {
+    let file = dir.join(format!("clip-{size}.mp4"));
+    let raw = dir.join(format!("clip-{size}.raw"));
+    let source = format!("testsrc2=size={size}:rate=25:duration={seconds}");
+    let mut args = vec!["-v", "error", "-y", "-f", "lavfi", "-i", &source];
+    args.extend(coder);
+    args.extend(["-pix_fmt", "yuv420p", "-video_track_timescale", "90000", file.to_str().unwrap()]);
+    run("ffmpeg", &args);
+    let filter = format!("{codec}_mp4toannexb,{codec}_metadata=aud=insert");
+    run("ffmpeg", &["-v", "error", "-y", "-i", file.to_str().unwrap(), "-c", "copy", "-bsf:v", &filter, "-f", codec, raw.to_str().unwrap()]);
+    let (times, _) = run("ffprobe", &["-v", "error", "-select_streams", "v", "-show_entries", "packet=pts", "-of", "csv=p=0", file.to_str().unwrap()]);
+    let times: Vec<i64> = times.split_whitespace().map(|t| t.trim_end_matches(',').parse().unwrap()).collect();
+    let first = times[0];
+    let mut units: Vec<Vec<Bytes>> = Vec::new();
+    for nal in annexb(&std::fs::read(&raw).unwrap()) {
+        let delimiter = if codec == "h264" { nal[0] & 0x1f == 9 } else { nal[0] >> 1 & 0x3f == 35 };
+        if delimiter {
+            units.push(Vec::new());
+        } else {
+            units.last_mut().unwrap().push(nal);
+        }
+    }
+    assert_eq!(units.len(), times.len());
+    times.iter().map(|t| (1_000_000 + t - first) as u64).zip(units).collect()
+}
+
+fn annexb(bytes: &[u8]) -> Vec<Bytes> {
+    let mut starts = Vec::new();
+    for at in 0..bytes.len().saturating_sub(3) {
+        if bytes[at..at + 3] == [0, 0, 1] {
+            starts.push(at);
+        }
+    }
+    let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
+    starts
+        .iter()
+        .zip(ends)
+        .map(|(start, end)| {
+            let mut nal = &bytes[start + 3..end];
+            while nal.last() == Some(&0) {
+                nal = &nal[..nal.len() - 1];
+            }
+            Bytes::copy_from_slice(nal)
+        })
+        .collect()
+}
+
+/// Packets of at most 1,200 bytes (RFC 6184 or 7798), that arrive when they are shown, in order.
+pub fn packets(units: &[Unit], codec: &str, sequence: &mut u64, started: Instant) -> Vec<MediaPacket> {
+    let first = units[0].0;
+    let mut arrival = started;
+    let mut out = Vec::new();
+    for (time, nals) in units {
+        arrival = arrival.max(started + Duration::from_micros(time.saturating_sub(first) * 100 / 9));
+        let mut payloads: Vec<Bytes> = Vec::new();
+        for nal in nals {
+            if nal.len() <= 1200 {
+                payloads.push(nal.clone());
+                continue;
+            }
+            let header = if codec == "h264" { 1 } else { 2 };
+            let chunks: Vec<_> = nal[header..].chunks(1100).collect();
+            for (i, chunk) in chunks.iter().enumerate() {
+                let edge = u8::from(i == 0) << 7 | u8::from(i + 1 == chunks.len()) << 6;
+                let mut payload = if codec == "h264" {
+                    vec![nal[0] & 0xe0 | 28, edge | nal[0] & 0x1f]
+                } else {
+                    vec![nal[0] & 0x81 | 49 << 1, nal[1], edge | nal[0] >> 1 & 0x3f]
+                };
+                payload.extend_from_slice(chunk);
+                payloads.push(payload.into());
+            }
+        }
+        let last = payloads.len() - 1;
+        for (i, payload) in payloads.into_iter().enumerate() {
+            out.push(packet(*sequence, *time, i == last, payload, arrival));
+            *sequence += 1;
+        }
+    }
+    out
+}
+
+pub fn packet(sequence: u64, time: u64, marker: bool, payload: Bytes, arrival: Instant) -> MediaPacket {
+    MediaPacket { sequence, time, marker, payload, arrival, level: None, red: None }
+}
+
+pub fn recording_clock() -> RecordingClock {
+    RecordingClock { started: Instant::now(), started_wall_ns: 1_700_000_000_000_000_000 }
+}
+
+/// Writes all that the track puts out into `dir`; the events say what became of it.
+pub fn write_out(track: &mut TrackRecorder, files: &mut TrackFiles, next: &mut u32) -> Vec<PartEvent> {
+    let mut events = Vec::new();
+    while let Some(output) = track.poll_output() {
+        let id = || {
+            *next += 1;
+            format!("t{next}")
+        };
+        events.extend(files.apply(output, id).unwrap());
+    }
+    events
+}
+
+/// What ffprobe says of a file, as `key=value` lines of each stream.
+pub struct Probed {
+    pub codecs: Vec<String>,
+    pub durations: Vec<f64>,
+    pub starts: Vec<f64>,
+    pub sizes: Vec<String>,
+}
+
+pub fn probe(file: &Path) -> Probed {
+    let fields = |name: &str| {
+        let entry = format!("stream={name}");
+        let (out, _) = run("ffprobe", &["-v", "error", "-show_entries", &entry, "-of", "csv=p=0", file.to_str().unwrap()]);
+        out.lines().map(|line| line.trim_end_matches(',').to_owned()).filter(|l| !l.is_empty()).collect::<Vec<_>>()
+    };
+    let numbers = |name: &str| fields(name).iter().map(|text| text.parse().unwrap_or(f64::NAN)).collect();
+    Probed {
+        codecs: fields("codec_name"),
+        durations: numbers("duration"),
+        starts: numbers("start_time"),
+        sizes: fields("width,height"),
+    }
+}
+
+/// Decodes everything; panics at the first complaint.
+pub fn decodes_cleanly(file: &Path) {
+    let (_, complaints) = run("ffmpeg", &["-v", "warning", "-i", file.to_str().unwrap(), "-map", "0", "-f", "null", "-"]);
+    assert!(complaints.trim().is_empty(), "{}: {complaints}", file.display());
+}
+
+/// Frames (or sound packets) that ffprobe decodes or counts in the first stream.
+pub fn frames(file: &Path) -> usize {
+    let (out, _) = run("ffprobe", &["-v", "error", "-count_packets", "-select_streams", "0", "-show_entries", "stream=nb_read_packets", "-of", "csv=p=0", file.to_str().unwrap()]);
+    out.trim().trim_end_matches(',').parse().unwrap()
+}
+
+pub fn media(dir: &Path, number: u32) -> PathBuf {
+    media_path(dir, &format!("t{number}"))
+}

@@ -1,0 +1,170 @@
+//! One track's packets to fragments: a state machine without files, tasks or clocks of its own.
+//!
+//! Feed it what a tap gives ([`TrackRecorder::packet`], [`TrackRecorder::report`],
+//! [`TrackRecorder::gap`]), drain [`TrackRecorder::poll_output`]. A track becomes one or more
+//! parts, each a file: a stream that changes its decoder configuration begins a new part, and
+//! G.711 has an Opus copy as a part of its own.
+//!
+//! Invariant: a part's samples all decode with the part's one configuration, and a sample never
+//! follows a picture that it needs and that was lost.
+
+mod aac;
+mod audio;
+mod clock;
+mod cut;
+mod hevc;
+mod opus_copy;
+mod order;
+mod part;
+mod video;
+
+pub use clock::{RecordingClock, SenderOffset};
+
+use crate::fmp4::SampleEntry;
+use audio::AudioTrack;
+use clock::TrackClock;
+use rongtong_media_core::media::{Codec, CodecParams, MediaPacket};
+use std::collections::VecDeque;
+use video::VideoTrack;
+
+/// Why a track cannot be recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrackFault {
+    #[error("this server does not record {0:?} yet")]
+    Codec(Codec),
+    #[error("the sender's description of its AAC is not one of RFC 3640")]
+    AacFormat,
+    #[error("the Opus encoder could not be made: {0}")]
+    Encoder(String),
+}
+
+/// What is to be done with files. `part` numbers this track's files from 0.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// The part's file begins.
+    Open { part: u32, opened: Opened },
+    Fragment { part: u32, fragment: Written },
+    /// From tick `start` on something is missing.
+    Gap { part: u32, start: u64, packets: u64 },
+    /// The part's tick 0 is better known now, ms on the recording's clock.
+    Origin { part: u32, start_ms: i64 },
+    Close { part: u32 },
+}
+
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub entry: SampleEntry,
+    /// Ticks in a second.
+    pub timescale: u32,
+    /// Tick 0 on the recording's clock, ms.
+    pub start_ms: i64,
+    /// The part that this one is a copy of, for players that cannot play that.
+    pub original: Option<u32>,
+}
+
+/// A fragment's bytes and what the index says of them.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub bytes: Vec<u8>,
+    /// Ticks.
+    pub start: u64,
+    pub duration: u64,
+    pub wall_ms: i64,
+    pub key: bool,
+}
+
+/// What both kinds of track need beside themselves.
+struct Context {
+    recording: RecordingClock,
+    clock: TrackClock,
+    out: VecDeque<Output>,
+}
+
+pub struct TrackRecorder {
+    context: Context,
+    media: Media,
+    /// Next sequence number expected.
+    expected: Option<u64>,
+}
+
+enum Media {
+    Audio(Box<AudioTrack>),
+    Video(Box<VideoTrack>),
+}
+
+impl TrackRecorder {
+    pub fn new(codec: &CodecParams, recording: RecordingClock, sender: SenderOffset) -> Result<Self, TrackFault> {
+        let media = match codec.codec {
+            Codec::H264 | Codec::H265 | Codec::Vp8 => Media::Video(Box::new(VideoTrack::new(codec))),
+            Codec::Aac | Codec::Opus | Codec::Pcma | Codec::Pcmu => Media::Audio(Box::new(AudioTrack::new(codec)?)),
+            other @ (Codec::Av1 | Codec::G722 | Codec::Vp9) => return Err(TrackFault::Codec(other)),
+        };
+        let clock = TrackClock::new(codec.clock_rate, sender);
+        Ok(Self { context: Context { recording, clock, out: VecDeque::new() }, media, expected: None })
+    }
+
+    /// The next packet in order.
+    pub fn packet(&mut self, packet: &MediaPacket) {
+        let lost = match self.expected {
+            Some(expected) if packet.sequence < expected => return,
+            Some(expected) => packet.sequence - expected,
+            None => 0,
+        };
+        self.expected = Some(packet.sequence + 1);
+        let arrival = self.context.recording.at(packet.arrival);
+        let jumped = self.context.clock.packet(packet.time, arrival);
+        match &mut self.media {
+            Media::Audio(audio) => audio.packet(packet, lost, &mut self.context),
+            Media::Video(video) => {
+                if jumped {
+                    video.lost(0, &mut self.context);
+                }
+                video.packet(packet, lost, &mut self.context);
+            }
+        }
+    }
+
+    /// The RTP clock was at `time` when the sender's wall clock was at `wall_ns`.
+    pub fn report(&mut self, time: u64, wall_ns: i128) {
+        self.context.clock.report(time, wall_ns);
+    }
+
+    /// The tap dropped packets because this recorder was behind.
+    pub fn gap(&mut self, dropped: u64) {
+        match &mut self.media {
+            Media::Audio(audio) => audio.lost(dropped, &mut self.context),
+            Media::Video(video) => video.lost(dropped, &mut self.context),
+        }
+    }
+
+    /// Nothing came for a while: what is complete goes to disk.
+    pub fn idle(&mut self) {
+        match &mut self.media {
+            Media::Audio(audio) => audio.idle(&mut self.context),
+            Media::Video(video) => video.idle(&mut self.context),
+        }
+    }
+
+    /// The track ended; drain the outputs after this.
+    pub fn finish(&mut self) {
+        match &mut self.media {
+            Media::Audio(audio) => audio.finish(&mut self.context),
+            Media::Video(video) => video.finish(&mut self.context),
+        }
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.context.out.pop_front()
+    }
+
+    /// Whether the sender should be asked for a keyframe; true once per need.
+    pub fn take_keyframe_wish(&mut self) -> bool {
+        match &mut self.media {
+            Media::Audio(_) => false,
+            Media::Video(video) => std::mem::take(&mut video.wants_keyframe),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! Tracks: announcing, negotiating, subscribing.
+
+use super::link::Notice;
+use super::run::{Flow, Session, description};
+use crate::wire;
+use livekit_protocol as proto;
+use livekit_protocol::request_response::{Reason, Request};
+use livekit_protocol::signal_response::Message as Response;
+use livekit_protocol::{SubscriptionError, VideoQuality};
+use rongtong_media_core::ids::TrackSid;
+use rongtong_media_core::room::{LayerQuality, LeaveReason, ParticipantChange, ParticipantState, TrackInfo};
+use rongtong_media_core::webrtc::{PeerError, PeerEvent, TrackSettings};
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Session {
+    pub(super) fn add_track(&mut self, request: proto::AddTrackRequest) {
+        let spec = match wire::track_spec(&request, self.room.info().codec_policy) {
+            Ok(spec) => spec,
+            Err(error) => {
+                self.shared.metrics.discard("unsupported_track");
+                return self.respond(0, Reason::UnsupportedType, error.to_string(), Some(Request::AddTrack(request)));
+            }
+        };
+        match self.peer.add_track(&request.cid, spec) {
+            Ok(info) => {
+                self.announced.insert(info.sid.clone());
+                let track = Some(wire::track(&info, &self.board.extras(&info.sid)));
+                self.send(Response::TrackPublished(proto::TrackPublishedResponse { cid: request.cid, track }));
+            }
+            Err(error) => {
+                self.shared.metrics.discard("refused_track");
+                self.respond(0, reason_of(&error), error.to_string(), Some(Request::AddTrack(request)));
+            }
+        }
+    }
+
+    /// The client's offer, for publishing (and, on a single connection, for everything).
+    pub(super) fn offer(&mut self, offer: proto::SessionDescription) -> Flow {
+        match self.peer.publisher_offer(&offer.sdp) {
+            Ok(answer) => {
+                self.send(Response::Answer(description("answer", answer.sdp, offer.id, answer.mid_to_track)));
+                Flow::Continue
+            }
+            Err(error) => self.negotiation_failed(&error),
+        }
+    }
+
+    pub(super) fn answer(&mut self, answer: &proto::SessionDescription) -> Flow {
+        match self.peer.subscriber_answer(&answer.sdp) {
+            Ok(()) => Flow::Continue,
+            Err(error) => self.negotiation_failed(&error),
+        }
+    }
+
+    pub(super) fn from_peer(&mut self, event: PeerEvent) -> Flow {
+        match event {
+            PeerEvent::Connected(target) => {
+                tracing::debug!(participant = %self.sid, ?target, "media connected");
+                self.media_failed_at = None;
+                let active = ParticipantChange { state: Some(ParticipantState::Active), ..ParticipantChange::default() };
+                let _ = self.room.update_participant(&self.sid, active);
+            }
+            PeerEvent::Data { kind, payload } => self.data_from_client(kind, &payload),
+            PeerEvent::Disconnected(target) => tracing::debug!(participant = %self.sid, ?target, "media disconnected"),
+            PeerEvent::Failed(target) => {
+                tracing::debug!(participant = %self.sid, ?target, "media failed");
+                self.media_failed_at.get_or_insert_with(Instant::now);
+            }
+            PeerEvent::Offer { sdp, id, mid_to_track } => {
+                self.send(Response::Offer(description("offer", sdp, id, mid_to_track)));
+            }
+            PeerEvent::SectionsWanted { audio, video } => {
+                let wanted = proto::MediaSectionsRequirement { num_audios: audio, num_videos: video };
+                self.send(Response::MediaSectionsRequirement(wanted));
+            }
+            PeerEvent::TrackPublished { info, .. } => {
+                self.announced.insert(info.sid.clone());
+            }
+        }
+        Flow::Continue
+    }
+
+    /// Every track of the room that this client takes by itself.
+    pub(super) fn subscribe_to_all(&mut self) {
+        if self.params.auto_subscribe {
+            for track in self.room.tracks() {
+                self.subscribe_by_itself(&track);
+            }
+        }
+    }
+
+    pub(super) fn subscribe_by_itself(&mut self, track: &Arc<TrackInfo>) {
+        let wanted = self.params.auto_subscribe && !self.unwanted.contains(&track.sid);
+        if wanted && self.permission.can_subscribe {
+            self.subscribe(track);
+        }
+    }
+
+    pub(super) fn subscribe(&mut self, track: &TrackInfo) {
+        let seen = self.room.participant(&track.identity).is_some_and(|publisher| self.is_visible(&publisher));
+        if track.participant == self.sid || !seen {
+            return;
+        }
+        if !self.permission.can_subscribe || !self.board.allows(track, &self.sid, &self.identity) {
+            self.blocked.insert(track.sid.clone());
+            return self.say_allowed(track, false);
+        }
+        match self.peer.subscribe(&track.sid) {
+            Ok(()) => {
+                self.blocked.remove(&track.sid);
+                self.board.tell(&track.identity, Notice::Subscribed(track.sid.clone()));
+            }
+            Err(error) => {
+                let error = match error {
+                    PeerError::CodecUnsupported { .. } => SubscriptionError::SeCodecUnsupported,
+                    PeerError::NotFound { .. } => SubscriptionError::SeTrackNotfound,
+                    _ => SubscriptionError::SeUnknown,
+                };
+                self.subscription_error(track.sid.as_str(), error);
+            }
+        }
+    }
+
+    /// A publisher changed who may listen to it: take what may be taken now, let the rest go.
+    pub(super) fn apply_rule(&mut self, publisher: &rongtong_media_core::ids::ParticipantSid) {
+        let had = self.peer.subscriptions();
+        for track in self.room.tracks().iter().filter(|it| it.participant == *publisher) {
+            let allowed = self.board.allows(track, &self.sid, &self.identity);
+            if !allowed && had.contains(&track.sid) {
+                self.peer.unsubscribe(&track.sid);
+                self.blocked.insert(track.sid.clone());
+                self.say_allowed(track, false);
+            } else if allowed && self.blocked.contains(&track.sid) {
+                self.say_allowed(track, true);
+                self.subscribe(track);
+            }
+        }
+    }
+
+    pub(super) fn update_subscription(&mut self, update: &proto::UpdateSubscription) {
+        let tracks = self.room.tracks();
+        let by_participant = update.participant_tracks.iter().flat_map(|it| &it.track_sids);
+        for sid in update.track_sids.iter().chain(by_participant).take(1000) {
+            let sid = TrackSid::new(sid);
+            if !update.subscribe {
+                self.unwanted.insert(sid.clone());
+                self.blocked.remove(&sid);
+                self.peer.unsubscribe(&sid);
+                continue;
+            }
+            self.unwanted.remove(&sid);
+            match tracks.iter().find(|it| it.sid == sid) {
+                Some(track) => self.subscribe(track),
+                None => self.subscription_error(sid.as_str(), SubscriptionError::SeTrackNotfound),
+            }
+        }
+        // Clients name tracks that are long gone; there is no need to remember those.
+        self.unwanted.retain(|sid| tracks.iter().any(|it| it.sid == *sid));
+    }
+
+    pub(super) fn track_settings(&mut self, update: &proto::UpdateTrackSettings) {
+        let sized = update.width > 0 || update.height > 0;
+        let quality = match update.quality() {
+            VideoQuality::Low => Some(LayerQuality::Low),
+            VideoQuality::Medium => Some(LayerQuality::Medium),
+            VideoQuality::High => Some(LayerQuality::High),
+            VideoQuality::Off => None,
+        };
+        for sid in update.track_sids.iter().take(1000) {
+            let settings = TrackSettings {
+                disabled: update.disabled || update.quality() == VideoQuality::Off,
+                // The field is 0, "low", when a client gives dimensions instead.
+                quality: quality.filter(|_| !sized),
+                width: update.width,
+                height: update.height,
+                fps: update.fps,
+                priority: update.priority,
+            };
+            self.peer.adjust(&TrackSid::new(sid), settings);
+        }
+    }
+
+    fn negotiation_failed(&mut self, error: &PeerError) -> Flow {
+        self.shared.metrics.discard("bad_description");
+        tracing::warn!(participant = %self.sid, %error, "negotiation failed");
+        Flow::End { reason: LeaveReason::MediaFailed, told: false }
+    }
+
+    fn subscription_error(&mut self, track_sid: &str, error: SubscriptionError) {
+        let response = proto::SubscriptionResponse { track_sid: track_sid.to_owned(), err: error as i32 };
+        self.send(Response::SubscriptionResponse(response));
+    }
+
+    fn say_allowed(&mut self, track: &TrackInfo, allowed: bool) {
+        self.send(Response::SubscriptionPermissionUpdate(proto::SubscriptionPermissionUpdate {
+            participant_sid: track.participant.to_string(),
+            track_sid: track.sid.to_string(),
+            allowed,
+        }));
+    }
+}
+
+pub(super) fn reason_of(error: &PeerError) -> Reason {
+    match error {
+        PeerError::NotAllowed { .. } => Reason::NotAllowed,
+        PeerError::NotFound { .. } => Reason::NotFound,
+        _ => Reason::UnclassifiedError,
+    }
+}

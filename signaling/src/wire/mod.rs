@@ -1,0 +1,17 @@
+//! What `media-core` says, written in LiveKit's messages. Pure functions.
+//!
+//! Messages are those of the `livekit-protocol` crate (`livekit_models.proto`,
+//! `livekit_rtc.proto`).
+
+mod leave;
+mod participant;
+mod room;
+mod track;
+
+pub use leave::{LeaveAction, disconnect_reason, leave, leave_for};
+pub use participant::{departed, participant, permission, quality};
+pub use room::{enabled_codecs, join_response, reconnect_response, room, server_info, JoinView, PING_INTERVAL_S, PING_TIMEOUT_S};
+pub use track::{TrackExtras, layers_from, subscribed_quality, track, track_spec, UnsupportedTrack};
+
+#[cfg(test)]
+mod tests;

@@ -23,8 +23,6 @@ const MAX_FRAGMENT: u64 = 256 << 20;
 pub struct ExportTrack {
     pub media: PathBuf,
     pub index: Index,
-    /// Its `trak`'s name.
-    pub name: String,
 }
 
 struct Piece {

@@ -27,7 +27,6 @@ pub enum PartEvent {
     Opened { id: String, original_of: Option<String>, opened: Opened },
     Grown { id: String, bytes: u64, duration_ms: i64 },
     Moved { id: String, start_ms: i64 },
-    Closed { id: String },
 }
 
 /// The files of one track.
@@ -97,7 +96,7 @@ impl TrackFiles {
                 file.media.sync_all()?;
                 file.line(&Line::Ended)?;
                 file.side.sync_all()?;
-                Ok(Some(PartEvent::Closed { id: file.id }))
+                Ok(None)
             }
         }
     }

@@ -127,7 +127,6 @@ pub fn write_out(track: &mut TrackRecorder, files: &mut TrackFiles, next: &mut u
 pub struct Probed {
     pub codecs: Vec<String>,
     pub durations: Vec<f64>,
-    pub starts: Vec<f64>,
     pub sizes: Vec<String>,
 }
 
@@ -141,15 +140,17 @@ pub fn probe(file: &Path) -> Probed {
     Probed {
         codecs: fields("codec_name"),
         durations: numbers("duration"),
-        starts: numbers("start_time"),
         sizes: fields("width,height"),
     }
 }
 
 /// Decodes everything; panics at the first complaint.
 pub fn decodes_cleanly(file: &Path) {
-    let (_, complaints) = run("ffmpeg", &["-v", "warning", "-i", file.to_str().unwrap(), "-map", "0", "-f", "null", "-"]);
-    assert!(complaints.trim().is_empty(), "{}: {complaints}", file.display());
+    // G.711 has no channel layout in QuickTime's entry, which ffmpeg mentions.
+    let (_, said) = run("ffmpeg", &["-v", "warning", "-i", file.to_str().unwrap(), "-map", "0", "-f", "null", "-"]);
+    let complaints: Vec<_> =
+        said.lines().filter(|line| !line.trim().is_empty() && !line.contains("Guessed Channel Layout")).collect();
+    assert!(complaints.is_empty(), "{}: {complaints:?}", file.display());
 }
 
 /// Frames (or sound packets) that ffprobe decodes or counts in the first stream.

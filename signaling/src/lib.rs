@@ -13,6 +13,7 @@
 mod board;
 pub mod join;
 pub mod metrics;
+pub mod rest;
 mod routes;
 mod session;
 pub mod token;
@@ -58,6 +59,8 @@ pub enum RoomEntry {
     /// Nobody may open it by joining.
     Absent,
     Known(RoomOptions),
+    /// It can't be found out now, which is our fault.
+    Unavailable,
 }
 
 /// Answers what options a room opens with; boxed because it asks a database.
@@ -74,6 +77,7 @@ pub struct SignalingConfig {
     pub node: String,
     pub region: String,
     pub limits: Limits,
+    pub metrics: SignalingMetrics,
 }
 
 /// The signaling of one server.
@@ -94,8 +98,8 @@ pub(crate) struct Shared {
 
 impl Signaling {
     pub fn new(config: SignalingConfig) -> Self {
-        let SignalingConfig { keys, minter, rooms, lookup, node, region, limits } = config;
-        let (metrics, boards) = (SignalingMetrics::default(), Boards::default());
+        let SignalingConfig { keys, minter, rooms, lookup, node, region, limits, metrics } = config;
+        let boards = Boards::default();
         Self(Arc::new(Shared { keys, minter, rooms, lookup, node, region, limits, metrics, boards }))
     }
 
@@ -107,6 +111,10 @@ impl Signaling {
 
     pub fn metrics(&self) -> &SignalingMetrics {
         &self.0.metrics
+    }
+
+    pub fn rooms(&self) -> &Arc<Rooms> {
+        &self.0.rooms
     }
 
     pub fn minter(&self) -> &TokenMinter {

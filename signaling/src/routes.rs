@@ -2,10 +2,10 @@
 //!
 //! Statuses are LiveKit's, because clients decide by them: 401 is final, 404 on
 //! `/rtc/v1` makes them fall back to `/rtc`, anything else is tried again. The
-//! body is a plain sentence, which clients show as their error.
+//! body is a problem (RFC 9457), which clients show as their error.
 
 use crate::join::{JoinError, JoinParams, RtcQuery};
-use crate::session::{self, Attach, Command, Link};
+use crate::session::{self, Attach, Command, Link, OpenError};
 use crate::token::{Admission, TokenError};
 use crate::{RoomEntry, Shared};
 use axum::Router;
@@ -15,8 +15,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rongtong_media_core::room::RoomOptions;
+use rongtong_platform::problem::{Problem, said};
 use std::sync::Arc;
-use thiserror::Error;
 
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
@@ -75,7 +75,7 @@ async fn connect(shared: Arc<Shared>, path: Path, headers: HeaderMap, uri: Uri, 
             let (id, from_client, outgoing) = entrance.start();
             session::serve(socket, id, from_client, outgoing, &shared.limits, &shared.metrics).await;
         }),
-        Err(error) => refuse(&shared, Refusal::Room(error.to_string())),
+        Err(error) => refuse(&shared, Refusal::Open(error)),
     }
 }
 
@@ -108,23 +108,27 @@ struct Admitted {
     options: RoomOptions,
 }
 
-#[derive(Debug, Error)]
 enum Refusal {
-    #[error("the caller's query string can't be read")]
     BadQuery,
-    #[error(transparent)]
-    Join(#[from] JoinError),
-    #[error("the caller's access token does not grant what the join request asks for")]
+    Join(JoinError),
+    Lookup,
     NotGranted,
-    #[error("this route is for WebSocket connections")]
     NotWebSocket,
-    #[error("{0}")]
-    Room(String),
-    // Clients look for these words.
-    #[error("requested room does not exist")]
+    Open(OpenError),
     RoomAbsent,
-    #[error(transparent)]
-    Token(#[from] TokenError),
+    Token(TokenError),
+}
+
+impl From<JoinError> for Refusal {
+    fn from(error: JoinError) -> Self {
+        Self::Join(error)
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
 }
 
 /// The token first; nothing else of the request is decoded before it is good.
@@ -139,6 +143,7 @@ async fn admit(shared: &Shared, path: Path, headers: &HeaderMap, uri: &Uri) -> R
     apply(&mut admission, &mut params)?;
     match (shared.lookup)(admission.room.clone()).await {
         RoomEntry::Absent => Err(Refusal::RoomAbsent),
+        RoomEntry::Unavailable => Err(Refusal::Lookup),
         RoomEntry::Known(options) => Ok(Admitted { admission, params, options }),
     }
 }
@@ -173,19 +178,42 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, TokenError> {
 }
 
 fn refuse(shared: &Shared, refusal: Refusal) -> Response {
-    let (status, reason) = match &refusal {
-        Refusal::BadQuery => (StatusCode::BAD_REQUEST, "bad_query"),
-        Refusal::Join(error) => (StatusCode::BAD_REQUEST, error.reason()),
-        Refusal::NotGranted => (StatusCode::UNAUTHORIZED, "not_granted"),
-        Refusal::NotWebSocket => (StatusCode::NOT_FOUND, "not_websocket"),
-        Refusal::Room(_) => (StatusCode::SERVICE_UNAVAILABLE, "room"),
-        Refusal::RoomAbsent => (StatusCode::NOT_FOUND, "no_room"),
-        Refusal::Token(error) if error.is_bad_request() => (StatusCode::BAD_REQUEST, error.reason()),
-        Refusal::Token(error) => (StatusCode::UNAUTHORIZED, error.reason()),
+    let (code, problem) = match refusal {
+        Refusal::BadQuery => {
+            let detail = said("查询参数无法读取。", "The caller's query string can't be read.");
+            ("bad_query", Problem::bad_request(detail))
+        }
+        Refusal::Join(error) => (error.reason(), Problem::bad_request(said(error.zh(), error.to_string()))),
+        Refusal::Lookup => {
+            let detail = said("服务器现在无法查找房间。", "The server can't look rooms up now.");
+            ("lookup_failed", Problem::unavailable(detail))
+        }
+        Refusal::NotGranted => {
+            let detail = said("令牌不允许这样加入。", "The access token does not grant what the request asks for.");
+            ("not_granted", Problem::unauthorized(detail))
+        }
+        Refusal::NotWebSocket => {
+            let detail = said("此地址只接受 WebSocket 连接。", "This address takes WebSocket connections only.");
+            ("not_websocket", Problem::not_found(detail))
+        }
+        Refusal::Open(error) => {
+            let detail = said(format!("现在不能进入房间：{error}"), format!("The room can't be entered now: {error}"));
+            ("room_unavailable", Problem::unavailable(detail))
+        }
+        // Clients look for the English words, in whatever language the rest is.
+        Refusal::RoomAbsent => {
+            let detail = said("没有这个房间（requested room does not exist）。", "requested room does not exist");
+            ("no_such_room", Problem::not_found(detail))
+        }
+        Refusal::Token(error) => {
+            let detail = said(error.zh(), error.to_string());
+            let problem = if error.is_bad_request() { Problem::bad_request } else { Problem::unauthorized };
+            (error.reason(), problem(detail))
+        }
     };
-    shared.metrics.refuse(reason);
-    tracing::debug!(reason, "connection refused");
-    (status, refusal.to_string()).into_response()
+    shared.metrics.refuse(code);
+    tracing::debug!(code, "connection refused");
+    problem.code(code).into_response()
 }
 
 async fn preflight() -> Response {

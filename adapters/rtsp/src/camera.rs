@@ -1,87 +1,26 @@
 //! One camera: pulled while somebody wants it, once for all rooms it is in.
 //!
-//! What should be ([`Desired`]) is written by the service and read by the camera's
-//! own task, which brings about what is. Invariant: at most one RTSP session; it
+//! What should be ([`crate::desired`]) is written by the service; the camera's own
+//! task brings it about. Invariant: at most one RTSP session; it
 //! ends `linger` after the last who wanted it, and a failed one is tried again
 //! after 1, 2, 4 … 30 s (with jitter).
 
 use crate::config::CamerasConfig;
+use crate::desired::{Recipe, Shared};
 use crate::metrics::CameraMetrics;
 use crate::pipe::{Incoming, Pipe};
 use crate::presence::{Heard, Presence, Slot, next_event};
 use crate::reason::{Failure, Reason};
 use crate::session::{CameraSession, Received, Target, Trace};
-use crate::status::{CameraState, Status};
+use crate::status::CameraState;
 use futures_util::FutureExt;
-use parking_lot::Mutex;
-use rongtong_media_core::ids::RoomName;
-use rongtong_media_core::room::Room;
 use rongtong_platform::clock::now_ms;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 
-/// How a camera is to be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recipe {
-    pub name: String,
-    /// An address that does not parse any more, or a password that does not open, is a failure to tell.
-    pub target: Result<Target, Failure>,
-    pub keep: bool,
-    pub enabled: bool,
-}
-
-/// What should be.
-pub struct Desired {
-    pub recipe: Recipe,
-    pub rooms: BTreeMap<RoomName, Arc<Room>>,
-    /// Those in this process who want it live whoever watches.
-    pub holds: usize,
-    pub ended: bool,
-}
-
-/// Between the service and the camera's task.
-pub struct Shared {
-    pub id: String,
-    desired: Mutex<Desired>,
-    changed: Notify,
-    status: Mutex<Status>,
-    taken_out: Box<dyn Fn(&str, &RoomName) + Send + Sync>,
-}
-
-impl Shared {
-    /// `taken_out` is called when a host removes the camera from a room.
-    pub fn new(id: String, recipe: Recipe, taken_out: Box<dyn Fn(&str, &RoomName) + Send + Sync>) -> Arc<Self> {
-        let desired = Desired { recipe, rooms: BTreeMap::new(), holds: 0, ended: false };
-        Arc::new(Self { id, desired: Mutex::new(desired), changed: Notify::new(), status: Mutex::default(), taken_out })
-    }
-
-    pub fn status(&self) -> Status {
-        self.status.lock().clone()
-    }
-
-    pub fn recipe(&self) -> Recipe {
-        self.desired.lock().recipe.clone()
-    }
-
-    /// Changes what should be and wakes the camera's task.
-    pub fn change(&self, change: impl FnOnce(&mut Desired)) {
-        change(&mut self.desired.lock());
-        self.changed.notify_one();
-    }
-
-    /// Takes this room, and not a later one of the same name, from the list.
-    fn forget(&self, room: &Arc<Room>) {
-        let mut desired = self.desired.lock();
-        if desired.rooms.get(room.name()).is_some_and(|known| Arc::ptr_eq(known, room)) {
-            desired.rooms.remove(room.name());
-        }
-    }
-}
-
-/// Runs a camera until [`Desired::ended`]; a panic costs it a second.
+/// Runs a camera until it is ended; a panic costs it a second.
 pub async fn run(shared: Arc<Shared>, config: CamerasConfig, metrics: Arc<CameraMetrics>) {
     loop {
         let task = Task::new(shared.clone(), config.clone(), metrics.clone());
@@ -109,6 +48,17 @@ struct Stream {
     index: usize,
     slot: Slot,
     pipe: Pipe,
+    /// RTP and NTP time of the newest sender report, for rooms that come later.
+    report: Option<(u32, u64)>,
+}
+
+impl Stream {
+    fn publish(&self, presence: &mut Presence, name: &str) {
+        presence.publish(self.slot, &self.pipe, name);
+        if let Some((timestamp, ntp)) = self.report {
+            presence.sender_report(self.slot, timestamp, ntp);
+        }
+    }
 }
 
 impl Task {
@@ -189,7 +139,7 @@ impl Task {
         let plan = session.plan();
         let slots = [(&plan.video, Slot::Video), (&plan.audio, Slot::Audio)];
         let taken = slots.into_iter().filter_map(|(stream, slot)| Some((stream.as_ref()?, slot)));
-        self.streams = taken.map(|(stream, slot)| Stream { index: stream.index, slot, pipe: Pipe::new(stream) }).collect();
+        self.streams = taken.map(|(stream, slot)| Stream { index: stream.index, slot, pipe: Pipe::new(stream), report: None }).collect();
         for at in 0..self.streams.len() {
             self.publish(at);
         }
@@ -252,8 +202,9 @@ impl Task {
         }
     }
 
-    fn report(&self, stream: usize, timestamp: u32, ntp: u64) {
-        let Some(known) = self.streams.iter().find(|known| known.index == stream) else { return };
+    fn report(&mut self, stream: usize, timestamp: u32, ntp: u64) {
+        let Some(known) = self.streams.iter_mut().find(|known| known.index == stream) else { return };
+        known.report = Some((timestamp, ntp));
         for presence in &self.presences {
             presence.sender_report(known.slot, timestamp, ntp);
         }
@@ -262,7 +213,7 @@ impl Task {
     fn publish(&mut self, at: usize) {
         let Some(stream) = self.streams.get(at) else { return };
         for presence in &mut self.presences {
-            presence.publish(stream.slot, &stream.pipe, &self.recipe.name);
+            stream.publish(presence, &self.recipe.name);
         }
     }
 
@@ -317,7 +268,7 @@ impl Task {
             match Presence::join(room, &self.shared.id, &self.recipe.name, attributes.clone()) {
                 Ok(mut presence) => {
                     for stream in &self.streams {
-                        presence.publish(stream.slot, &stream.pipe, &self.recipe.name);
+                        stream.publish(&mut presence, &self.recipe.name);
                     }
                     self.presences.push(presence);
                     different = true;

@@ -12,6 +12,7 @@
 pub mod address;
 mod camera;
 mod config;
+mod desired;
 mod metrics;
 pub mod pipe;
 pub mod plan;

@@ -5,8 +5,9 @@
 //! whenever that is open.
 
 use crate::address::{CameraUrl, Credentials};
-use crate::camera::{self, Recipe, Shared};
+use crate::camera;
 use crate::config::CamerasConfig;
+use crate::desired::{Recipe, Shared};
 use crate::metrics::CameraMetrics;
 use crate::presence::{camera_of_room, identity, own_room};
 use crate::reason::{Failure, Reason};

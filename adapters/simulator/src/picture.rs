@@ -144,7 +144,7 @@ fn cell_bit(value: u16, cell: usize) -> bool {
         0 => true,
         1 => false,
         18 => (value & 0x5555).count_ones() % 2 == 1,
-        19 => (value & 0xaaaa).count_ones() % 2 == 0,
+        19 => (value & 0xaaaa).count_ones().is_multiple_of(2),
         _ => value & (0x8000 >> (cell - 2)) != 0,
     }
 }

@@ -123,6 +123,28 @@ pub struct ShardStats {
     pub feed_dropped: u64,
 }
 
+impl ShardStats {
+    /// Adds another shard's numbers.
+    pub fn add(&mut self, other: &Self) {
+        self.transports += other.transports;
+        self.tracks += other.tracks;
+        self.subscriptions += other.subscriptions;
+        self.tcp_connections += other.tcp_connections;
+        self.packets_in += other.packets_in;
+        self.packets_out += other.packets_out;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.garbage += other.garbage;
+        self.send_errors += other.send_errors;
+        self.nacks_in += other.nacks_in;
+        self.nacks_out += other.nacks_out;
+        self.retransmitted += other.retransmitted;
+        self.keyframe_requests += other.keyframe_requests;
+        self.panics += other.panics;
+        self.feed_dropped += other.feed_dropped;
+    }
+}
+
 /// The control side's hold on a shard.
 #[derive(Clone)]
 pub struct ShardHandle {

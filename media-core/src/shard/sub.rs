@@ -261,8 +261,6 @@ mod tests {
     #[test]
     fn a_burst_is_squeezed_and_the_live_stream_follows_it() {
         let now = Instant::now();
-        let (sender, _receiver) = mpsc::channel(1);
-        drop(sender);
         let outgoing = Outgoing {
             transport: TransportKey::next(),
             mid: String::new(),

@@ -48,7 +48,13 @@ async fn secrets_are_private() {
     for folder in ["", "keys", "tls", "recordings"] {
         assert_eq!(mode(&data.join(folder)), 0o700, "{folder}");
     }
-    for file in ["keys/master.key", "keys/livekit.toml", FIRST_SIGN_IN_FILE] {
+    for file in [
+        "keys/master.key",
+        "keys/livekit.toml",
+        "rongtong.db",
+        "rongtong.db-wal",
+        FIRST_SIGN_IN_FILE,
+    ] {
         assert_eq!(mode(&data.join(file)), 0o600, "{file}");
     }
     assert_eq!(mode(&opened.tls.key), 0o600);

@@ -121,6 +121,24 @@ mod tests {
         assert_eq!(pbkdf2_sm3(password, salt, rounds), t);
     }
 
+    /// From an independent implementation: `openssl kdf -kdfopt digest:SM3 … PBKDF2` and
+    /// `openssl dgst -sm3 -hmac`, OpenSSL 3.0.
+    #[test]
+    fn hmac_and_pbkdf2_agree_with_openssl() {
+        assert_eq!(
+            hex::encode(hmac_sm3(b"Jefe", &[b"what do ya want for nothing?"])),
+            "2e87f1d16862e6d964b50a5200bf2b10b764faa9680a296a2405f24bec39f882"
+        );
+        let (password, salt) = (
+            b"passwordPASSWORDpassword",
+            b"saltSALTsaltSALTsaltSALTsaltSALTsalt",
+        );
+        assert_eq!(
+            hex::encode(pbkdf2_sm3(password, salt, 10_000)),
+            "b71e2919d835a94a29f2c2a24b136e848c01bc8f6d488ce28065d003c3ea4262"
+        );
+    }
+
     #[test]
     fn comparison_needs_the_same_length_and_bytes() {
         assert!(same(b"abc", b"abc"));

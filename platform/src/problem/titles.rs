@@ -21,7 +21,6 @@ pub(super) fn title(code: &str, status: StatusCode) -> Said {
 
 fn by_status(status: StatusCode) -> Said {
     match status.as_u16() {
-        400 => said("请求不正确", "Bad request"),
         401 => said("需要登录", "Sign-in needed"),
         403 => said("没有权限", "Not allowed"),
         404 => said("没有找到", "Not found"),

@@ -64,6 +64,15 @@ impl Db {
     /// `url` is `sqlite:<path>`; a missing file is made.
     pub async fn open(url: &str, synchronous: Synchronous) -> Result<Self, StorageError> {
         let path = sqlite_path(url)?;
+        // SQLite gives its log and index files the mode of the database, so this makes all private.
+        match crate::crypto::private_file(&path) {
+            Ok(_) => {}
+            Err(fault) if fault.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(fault) => {
+                let reason = format!("{} cannot be made: {fault}", path.display());
+                return Err(StorageError::Address(reason));
+            }
+        }
         let options = SqliteConnectOptions::from_str("sqlite::memory:")?
             .in_memory(false)
             .filename(&path)

@@ -155,7 +155,7 @@ async fn all(
     group: &mut std::vec::IntoIter<Queued>,
     done: &mut Vec<Done>,
 ) -> Result<(), sqlx::Error> {
-    while let Some(job) = group.next() {
+    for job in group.by_ref() {
         let savepoint = sqlx::query("savepoint job").execute(&mut *conn).await;
         if let Err(fault) = savepoint {
             done.push(job(Err(StorageError::Commit(fault.to_string()))).await);

@@ -41,6 +41,19 @@ pub enum JoinError {
 }
 
 impl JoinError {
+    /// The same sentence in Chinese.
+    pub fn zh(self) -> &'static str {
+        match self {
+            Self::BadAttributes => "attributes 不是 base64url 编码的 JSON 对象。",
+            Self::BadBase64 => "join_request 不是 base64url。",
+            Self::BadGzip => "join_request 的 gzip 数据损坏。",
+            Self::BadMessage => "join_request 不是 WrappedJoinRequest。",
+            Self::Missing => "缺少 join_request。",
+            Self::TooLarge => "join_request 超过 64 KiB，或解压后超过 1 MiB。",
+            Self::UnknownCompression => "join_request 的压缩方式不受支持。",
+        }
+    }
+
     /// A word for counters.
     pub fn reason(self) -> &'static str {
         match self {

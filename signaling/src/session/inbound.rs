@@ -120,9 +120,10 @@ impl Session {
 
     fn update_audio_track(&mut self, mut update: proto::UpdateLocalAudioTrack) {
         update.features.truncate(16);
-        if self.owns(&update.track_sid, Kind::Audio) {
-            let features = update.features;
-            self.redescribe(&update.track_sid, |extras| extras.features = Some(features));
+        if let Some(track) = self.own(&update.track_sid, Kind::Audio) {
+            self.board.set_extras(&track, |extras| extras.features = Some(update.features));
+            let (sid, identity) = (self.sid.clone(), self.identity.clone());
+            self.board.tell_others(&self.sid, &Notice::Touched { sid, identity });
         } else {
             let message = "there is no such audio track of yours".to_owned();
             self.respond(0, Reason::NotFound, message, Some(Request::UpdateAudioTrack(update)));
@@ -130,9 +131,8 @@ impl Session {
     }
 
     fn update_video_track(&mut self, update: proto::UpdateLocalVideoTrack) {
-        if self.owns(&update.track_sid, Kind::Video) {
-            let (width, height) = (update.width, update.height);
-            self.redescribe(&update.track_sid, |extras| (extras.width, extras.height) = (width, height));
+        if let Some(track) = self.own(&update.track_sid, Kind::Video) {
+            self.resize(&track, update.width, update.height);
         } else {
             let message = "there is no such video track of yours".to_owned();
             self.respond(0, Reason::NotFound, message, Some(Request::UpdateVideoTrack(update)));
@@ -142,21 +142,20 @@ impl Session {
     /// Older clients tell new dimensions by their layers: those of the largest count.
     fn update_layers(&mut self, update: &proto::UpdateVideoLayers) {
         let layers = wire::layers_from(&update.layers);
-        if let Some(top) = layers.last().filter(|_| self.owns(&update.track_sid, Kind::Video)) {
-            let (width, height) = (top.width, top.height);
-            self.redescribe(&update.track_sid, |extras| (extras.width, extras.height) = (width, height));
+        if let (Some(top), Some(track)) = (layers.last(), self.own(&update.track_sid, Kind::Video)) {
+            self.resize(&track, top.width, top.height);
         }
     }
 
-    fn owns(&self, sid: &str, kind: Kind) -> bool {
-        let tracks = self.room.tracks();
-        tracks.iter().any(|it| it.sid.as_str() == sid && it.participant == self.sid && it.spec.kind == kind)
+    /// One of this participant's own tracks.
+    fn own(&self, sid: &str, kind: Kind) -> Option<TrackSid> {
+        let track = self.room.track(&TrackSid::new(sid))?;
+        (track.participant == self.sid && track.spec.kind == kind).then(|| track.sid.clone())
     }
 
-    fn redescribe(&mut self, sid: &str, change: impl FnOnce(&mut wire::TrackExtras)) {
-        self.board.set_extras(&TrackSid::new(sid), change);
-        let (sid, identity) = (self.sid.clone(), self.identity.clone());
-        self.board.tell_others(&self.sid, &Notice::Touched { sid, identity });
+    fn resize(&self, track: &TrackSid, width: u32, height: u32) {
+        // A track that is gone by now needs no size.
+        let _ = self.room.change_track(track, |spec| (spec.width, spec.height) = (width, height));
     }
 
     /// What SDKs ask for to test themselves; it concerns nobody but the asking client.

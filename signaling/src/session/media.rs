@@ -7,7 +7,7 @@ use livekit_protocol as proto;
 use livekit_protocol::request_response::{Reason, Request};
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{SubscriptionError, VideoQuality};
-use rongtong_media_core::ids::TrackSid;
+use rongtong_media_core::ids::{ParticipantSid, TrackSid};
 use rongtong_media_core::room::{LayerQuality, LeaveReason, ParticipantChange, ParticipantState, TrackInfo};
 use rongtong_media_core::webrtc::{PeerError, PeerEvent, TrackSettings};
 use std::sync::Arc;
@@ -49,6 +49,11 @@ impl Session {
     pub(super) fn answer(&mut self, answer: &proto::SessionDescription) -> Flow {
         match self.peer.subscriber_answer(&answer.sdp) {
             Ok(()) => Flow::Continue,
+            // An answer that was under way when the connection changed.
+            Err(PeerError::WrongState(_)) => {
+                self.shared.metrics.discard("stale_answer");
+                Flow::Continue
+            }
             Err(error) => self.negotiation_failed(&error),
         }
     }
@@ -73,6 +78,9 @@ impl Session {
             PeerEvent::SectionsWanted { audio, video } => {
                 let wanted = proto::MediaSectionsRequirement { num_audios: audio, num_videos: video };
                 self.send(Response::MediaSectionsRequirement(wanted));
+            }
+            PeerEvent::SubscriptionRefused { track } => {
+                self.subscription_error(track.as_str(), SubscriptionError::SeCodecUnsupported);
             }
             PeerEvent::TrackPublished { info, .. } => {
                 self.announced.insert(info.sid.clone());
@@ -123,7 +131,7 @@ impl Session {
     }
 
     /// A publisher changed who may listen to it: take what may be taken now, let the rest go.
-    pub(super) fn apply_rule(&mut self, publisher: &rongtong_media_core::ids::ParticipantSid) {
+    pub(super) fn apply_rule(&mut self, publisher: &ParticipantSid) {
         let had = self.peer.subscriptions();
         for track in self.room.tracks().iter().filter(|it| it.participant == *publisher) {
             let allowed = self.board.allows(track, &self.sid, &self.identity);
@@ -139,7 +147,6 @@ impl Session {
     }
 
     pub(super) fn update_subscription(&mut self, update: &proto::UpdateSubscription) {
-        let tracks = self.room.tracks();
         let by_participant = update.participant_tracks.iter().flat_map(|it| &it.track_sids);
         for sid in update.track_sids.iter().chain(by_participant).take(1000) {
             let sid = TrackSid::new(sid);
@@ -150,13 +157,14 @@ impl Session {
                 continue;
             }
             self.unwanted.remove(&sid);
-            match tracks.iter().find(|it| it.sid == sid) {
-                Some(track) => self.subscribe(track),
+            match self.room.track(&sid) {
+                Some(track) => self.subscribe(&track),
                 None => self.subscription_error(sid.as_str(), SubscriptionError::SeTrackNotfound),
             }
         }
         // Clients name tracks that are long gone; there is no need to remember those.
-        self.unwanted.retain(|sid| tracks.iter().any(|it| it.sid == *sid));
+        let room = self.room.clone();
+        self.unwanted.retain(|sid| room.track(sid).is_some());
     }
 
     pub(super) fn track_settings(&mut self, update: &proto::UpdateTrackSettings) {

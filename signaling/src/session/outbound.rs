@@ -8,7 +8,6 @@ use livekit_protocol::StreamState;
 use livekit_protocol::signal_response::Message as Response;
 use rongtong_media_core::ids::{ParticipantSid, TrackSid};
 use rongtong_media_core::room::{Permission, Quality, RoomEvent, Speaker, TrackInfo};
-use std::sync::Arc;
 use std::time::Instant;
 
 impl Session {
@@ -17,7 +16,7 @@ impl Session {
             RoomEvent::Closed(reason) | RoomEvent::Removed(reason) => return Flow::End { reason, told: false },
             RoomEvent::Data(message) => self.data_to_client(message),
             RoomEvent::LayersWanted { track, wanted } => {
-                if let Some(info) = self.find_track(&track) {
+                if let Some(info) = self.room.track(&track) {
                     self.send(Response::SubscribedQualityUpdate(wire::subscribed_quality(&info, wanted)));
                 }
             }
@@ -33,9 +32,7 @@ impl Session {
             RoomEvent::ParticipantUpdated(info) => self.updates.changed(&info.sid, &info.identity),
             RoomEvent::PermissionChanged(permission) => self.permission_changed(permission),
             RoomEvent::Qualities(all) => self.qualities(&all),
-            RoomEvent::RoomUpdated(info) => {
-                self.send(Response::RoomUpdate(proto::RoomUpdate { room: Some(wire::room(&info)) }));
-            }
+            RoomEvent::RoomUpdated(info) => self.updates.room(info),
             RoomEvent::Speakers(speakers) => self.speakers(&speakers),
             RoomEvent::StreamState { track, paused } => self.stream_state(&track, paused),
             RoomEvent::TrackPublished(track) => {
@@ -119,7 +116,7 @@ impl Session {
     }
 
     fn stream_state(&mut self, track: &TrackSid, paused: bool) {
-        let Some(info) = self.find_track(track) else { return };
+        let Some(info) = self.room.track(track) else { return };
         let state = if paused { StreamState::Paused } else { StreamState::Active };
         let info = proto::StreamStateInfo {
             participant_sid: info.participant.to_string(),
@@ -127,9 +124,5 @@ impl Session {
             state: state as i32,
         };
         self.send(Response::StreamStateUpdate(proto::StreamStateUpdate { stream_states: vec![info] }));
-    }
-
-    fn find_track(&self, sid: &TrackSid) -> Option<Arc<TrackInfo>> {
-        self.room.tracks().into_iter().find(|it| it.sid == *sid)
     }
 }

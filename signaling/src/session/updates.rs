@@ -1,12 +1,13 @@
-//! Which participants the client has to be told about, in order, each once.
+//! What the client has to be told of people and the room, in order, each once.
 
 use super::run::Session;
 use crate::wire;
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message as Response;
 use rongtong_media_core::ids::{Identity, ParticipantSid};
-use rongtong_media_core::room::ParticipantInfo;
+use rongtong_media_core::room::{ParticipantInfo, RoomInfo};
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Departures remembered for a client that was away when they happened.
@@ -24,6 +25,7 @@ pub(super) struct Updates {
     /// The newest version of each participant the client has been sent.
     versions: HashMap<ParticipantSid, u32>,
     departures: VecDeque<(Instant, proto::ParticipantInfo)>,
+    room: Option<Arc<RoomInfo>>,
 }
 
 impl Updates {
@@ -41,6 +43,10 @@ impl Updates {
         self.departures.truncate(DEPARTURES - 1);
         self.departures.push_front((now, info.clone()));
         self.pending.push(Pending::Departed(Box::new(info)));
+    }
+
+    pub fn room(&mut self, info: Arc<RoomInfo>) {
+        self.room = Some(info);
     }
 
     pub fn departures_since(&self, since: Instant) -> Vec<proto::ParticipantInfo> {
@@ -64,10 +70,12 @@ impl Updates {
 }
 
 impl Session {
-    /// One message with everything that changed since the last.
+    /// Everything that changed since the last time: people in one message, the room in another.
     pub(super) fn flush_updates(&mut self) {
         let pending = self.updates.take();
-        if pending.is_empty() || self.link.is_none() {
+        let room = self.updates.room.take();
+        if self.link.is_none() {
+            // Who comes back is told everything anew.
             return;
         }
         let mut participants = Vec::with_capacity(pending.len());
@@ -85,6 +93,9 @@ impl Session {
         }
         if !participants.is_empty() {
             self.send(Response::Update(proto::ParticipantUpdate { participants }));
+        }
+        if let Some(room) = room {
+            self.send(Response::RoomUpdate(proto::RoomUpdate { room: Some(wire::room(&room)) }));
         }
     }
 

@@ -44,6 +44,22 @@ impl TokenError {
         }
     }
 
+    /// The same sentence in Chinese.
+    pub fn zh(self) -> &'static str {
+        match self {
+            Self::BadSignature => "访问令牌的签名与其 API 密钥不符。",
+            Self::Expired => "访问令牌已过期。",
+            Self::Malformed => "访问令牌不是 HS256 签名的令牌。",
+            Self::Missing => "缺少访问令牌。",
+            Self::NoIdentity => "访问令牌没有身份，或身份超过 256 字节。",
+            Self::NoJoinGrant => "访问令牌没有 roomJoin 权限。",
+            Self::NoRoom => "访问令牌没有房间名，或房间名超过 256 字节。",
+            Self::NotYetValid => "访问令牌尚未生效，请核对时钟。",
+            Self::UnknownKey => "访问令牌所用的 API 密钥不属于本服务器。",
+            Self::WrongRoom => "访问令牌属于另一个房间。",
+        }
+    }
+
     /// Whether the token itself was in order and only what it says is unusable,
     /// which clients expect as 400 rather than 401.
     pub fn is_bad_request(self) -> bool {

@@ -12,8 +12,6 @@ use super::participant::unix_ms;
 pub struct TrackExtras {
     /// Values of `AudioTrackFeature`; replaces what the track began with.
     pub features: Option<Vec<i32>>,
-    pub width: u32,
-    pub height: u32,
 }
 
 /// Why a track can't be published here.
@@ -31,7 +29,6 @@ pub enum UnsupportedTrack {
 pub fn track(info: &TrackInfo, extras: &TrackExtras) -> proto::TrackInfo {
     let spec = &info.spec;
     let layers: Vec<proto::VideoLayer> = spec.layers.iter().map(layer).collect();
-    let pick = |later: u32, first: u32| if later > 0 { later } else { first };
     let video_layer_mode = match spec.kind {
         Kind::Audio => video_layer::Mode::Unused,
         Kind::Video => video_layer::Mode::OneSpatialLayerPerStream,
@@ -41,8 +38,8 @@ pub fn track(info: &TrackInfo, extras: &TrackExtras) -> proto::TrackInfo {
         r#type: match spec.kind { Kind::Audio => TrackType::Audio, Kind::Video => TrackType::Video } as i32,
         name: spec.name.clone(),
         muted: spec.muted,
-        width: pick(extras.width, spec.width),
-        height: pick(extras.height, spec.height),
+        width: spec.width,
+        height: spec.height,
         simulcast: spec.layers.len() > 1,
         disable_dtx: spec.disable_dtx,
         source: source(spec.source) as i32,

@@ -171,3 +171,117 @@ impl H264Pipe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine;
+    use proptest::prelude::*;
+    use rongtong_media_core::rtp::h264::starts_keyframe;
+
+    /// Constrained baseline, 640x360, and its picture parameter set.
+    const SPROP: &str = "Z0LAFoxoCgL3lgHhEI1A,aM48gA==";
+
+    fn sets() -> (Bytes, Bytes) {
+        let decode = |text: &str| Bytes::from(base64::prelude::BASE64_STANDARD.decode(text).unwrap());
+        let (sps, pps) = SPROP.split_once(',').unwrap();
+        (decode(sps), decode(pps))
+    }
+
+    fn pipe(sprop: bool) -> H264Pipe {
+        let mut codec = CodecParams::h264();
+        codec.fmtp = if sprop { format!("packetization-mode=1; sprop-parameter-sets={SPROP}") } else { String::new() };
+        H264Pipe::new(&StreamPlan { index: 0, codec, notice: "", framerate: None, size: None })
+    }
+
+    /// A slice of a picture: first_mb 0 and this slice_type in Exp-Golomb (7 is I, 5 is P, 6 is B), then filling.
+    fn picture(header: u8, slice_type: u8, length: usize) -> Bytes {
+        let mut nal = vec![header, match slice_type { 7 => 0x88, 6 => 0x9c, _ => 0x98 }];
+        nal.resize(length, 0x5a);
+        Bytes::from(nal)
+    }
+
+    struct Camera {
+        sequence: u16,
+        timestamp: u32,
+    }
+
+    impl Camera {
+        fn send(&mut self, pipe: &mut H264Pipe, payload: Bytes) -> Outcome {
+            self.sequence = self.sequence.wrapping_add(1);
+            self.timestamp = self.timestamp.wrapping_add(3_600);
+            pipe.push(Incoming { sequence: self.sequence, timestamp: self.timestamp, marker: true, payload })
+        }
+    }
+
+    #[test]
+    fn a_keyframe_goes_out_small_with_its_parameter_sets_and_numbers_run_on() {
+        let (mut pipe, mut camera) = (pipe(true), Camera { sequence: 65_534, timestamp: 0 });
+        assert_eq!((pipe.size(), pipe.notice()), ((640, 360), ""));
+        assert!(camera.send(&mut pipe, picture(0x41, 5, 100)).packets.is_empty(), "it begins with a keyframe");
+        let key = camera.send(&mut pipe, picture(0x65, 7, 5_000));
+        assert!(key.key && starts_keyframe(&key.packets[0].payload));
+        assert!(key.packets.iter().all(|packet| packet.payload.len() <= MAX_PAYLOAD));
+        assert!(key.packets.iter().rev().skip(1).all(|packet| !packet.marker) && key.packets.last().unwrap().marker);
+        pipe.remember(&key, Instant::now());
+        let next = camera.send(&mut pipe, picture(0x41, 5, 100));
+        assert_eq!(next.packets[0].sequence, key.packets.last().unwrap().sequence + 1);
+        assert_eq!(pipe.cached().len(), key.packets.len());
+    }
+
+    #[test]
+    fn after_a_loss_there_is_a_gap_and_then_a_keyframe() {
+        let (mut pipe, mut camera) = (pipe(true), Camera { sequence: 7, timestamp: 0 });
+        let last = camera.send(&mut pipe, picture(0x65, 7, 500)).packets.last().unwrap().sequence;
+        camera.sequence += 1;
+        assert_eq!(camera.send(&mut pipe, picture(0x41, 5, 100)).damaged, 1);
+        assert!(camera.send(&mut pipe, picture(0x41, 5, 100)).packets.is_empty());
+        let key = camera.send(&mut pipe, picture(0x65, 7, 500));
+        assert!(key.key && key.packets[0].sequence > last + 1);
+    }
+
+    #[test]
+    fn without_parameter_sets_in_the_description_those_of_the_stream_count() {
+        let (mut pipe, mut camera) = (pipe(false), Camera { sequence: 0, timestamp: 0 });
+        let (sps, pps) = sets();
+        assert!(pipe.codec().is_none());
+        assert_eq!(camera.send(&mut pipe, picture(0x65, 7, 50)).damaged, 1, "nobody could decode it");
+        camera.send(&mut pipe, sps);
+        camera.send(&mut pipe, pps);
+        let key = camera.send(&mut pipe, picture(0x65, 7, 50));
+        assert!(key.changed && key.key && pipe.codec().is_some());
+    }
+
+    #[test]
+    fn an_undeclared_b_slice_changes_the_stream_once() {
+        let (mut pipe, mut camera) = (pipe(true), Camera { sequence: 0, timestamp: 0 });
+        camera.send(&mut pipe, picture(0x65, 7, 50));
+        assert!(camera.send(&mut pipe, picture(0x01, 6, 50)).changed);
+        assert_eq!(pipe.notice(), "b-frames");
+        assert!(!camera.send(&mut pipe, picture(0x01, 6, 50)).changed);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(150))]
+
+        #[test]
+        fn any_packets_are_survived_and_what_comes_out_fits(
+            packets in proptest::collection::vec((any::<u16>(), 0u32..5, any::<bool>(), 0u8..40, 0usize..3_000, any::<u8>()), 0..40),
+        ) {
+            let mut pipe = pipe(true);
+            let mut last = None;
+            for (jump, time, marker, kind, length, fill) in packets {
+                let mut payload = vec![fill; length];
+                if let Some(first) = payload.first_mut() { *first = kind; }
+                let packet = Incoming { sequence: jump % 8, timestamp: time, marker, payload: Bytes::from(payload) };
+                let outcome = pipe.push(packet);
+                for packet in &outcome.packets {
+                    prop_assert!(packet.payload.len() <= MAX_PAYLOAD);
+                    prop_assert!(last.is_none_or(|last| packet.sequence > last));
+                    last = Some(packet.sequence);
+                }
+                pipe.remember(&outcome, Instant::now());
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! After a crash: every recording that was running is repaired, ended, and listed as it is.
+
+use crate::files::{index_path, media_path};
+use crate::index::{Repaired, repair};
+use crate::service::RecorderOptions;
+use crate::store::{self, Wanted};
+use rongtong_platform::clock::now_ms;
+use rongtong_platform::storage::{Db, StorageError};
+use rongtong_platform::store::recordings::{self, RecordingFilter, RecordingRow, RecordingTrackRow};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A room that comes back within this time after the restart is recorded on, ms.
+const COME_BACK: i64 = 5 * 60 * 1000;
+
+/// After a longer time out of service nobody expects that, ms.
+const TOO_LONG: i64 = 60 * 60 * 1000;
+
+/// Repairs what a crash left in the state `recording`, and says what is to go on.
+pub async fn recover(db: &Db, options: &RecorderOptions) -> Result<Vec<Wanted>, StorageError> {
+    sweep(&options.dir);
+    let running = RecordingFilter { state: Some("recording".to_owned()), ..RecordingFilter::default() };
+    // Repairing takes a row out of the list, so the same page is asked for until it is empty.
+    let mut failed = BTreeSet::new();
+    loop {
+        let rows = recordings::list(db, &running, 100).await?;
+        let todo: Vec<_> = rows.into_iter().filter(|row| !failed.contains(&row.id)).collect();
+        if todo.is_empty() {
+            break;
+        }
+        for row in todo {
+            let id = row.id.clone();
+            if let Err(fault) = recover_one(db, options, row).await {
+                tracing::error!(%fault, recording = id, "a recording could not be repaired");
+                failed.insert(id);
+            }
+        }
+    }
+    let (now, mut wanted) = (now_ms(), Vec::new());
+    for want in store::all_wanted(db).await? {
+        if want.until_ms > now {
+            wanted.push(want);
+        } else {
+            store::unwant(db, &want.kind, &want.subject).await?;
+        }
+    }
+    Ok(wanted)
+}
+
+async fn recover_one(db: &Db, options: &RecorderOptions, mut row: RecordingRow) -> Result<(), StorageError> {
+    let dir = options.dir.join(&row.id);
+    let known = recordings::tracks(db, &row.id).await?;
+    let started_at = row.started_at;
+    let repaired = tokio::task::spawn_blocking(move || repair_tracks(&dir, known, started_at)).await;
+    let tracks = repaired.map_err(|_| StorageError::Panicked)?;
+    let last_ms = tracks.iter().map(|t| t.start_ms.saturating_add(t.duration_ms)).max().unwrap_or(0).max(0);
+    row.state = "recovered".to_owned();
+    row.duration_ms = last_ms;
+    row.ended_at = Some(row.started_at.saturating_add(last_ms));
+    row.bytes = tracks.iter().map(|track| track.bytes).sum();
+    tracing::info!(recording = row.id, duration_ms = last_ms, "a recording was repaired after the server went down");
+    if now_ms().saturating_sub(row.started_at.saturating_add(last_ms)) < TOO_LONG {
+        store::want(db, wanted(&row)).await?;
+    }
+    store::save(db, row, tracks).await
+}
+
+/// A recording to go on with.
+pub fn wanted(row: &RecordingRow) -> Wanted {
+    Wanted {
+        kind: row.kind.clone(),
+        subject: row.subject.clone(),
+        title: row.title.clone(),
+        started_by: row.started_by.clone(),
+        until_ms: now_ms().saturating_add(COME_BACK),
+    }
+}
+
+/// Files are the truth; a track of which nothing can be read stays in the list, with nothing in it.
+fn repair_tracks(dir: &Path, known: Vec<RecordingTrackRow>, started_at: i64) -> Vec<RecordingTrackRow> {
+    let mut tracks = Vec::new();
+    for mut track in known {
+        match repair_track(dir, &track.id, &track.codec, started_at) {
+            Some(repaired) => {
+                take_over(&mut track, &repaired);
+                tracks.push(track);
+            }
+            None => {
+                (track.duration_ms, track.bytes, track.playable) = (0, 0, false);
+                tracks.push(track);
+            }
+        }
+    }
+    tracks
+}
+
+fn take_over(track: &mut RecordingTrackRow, repaired: &Repaired) {
+    track.start_ms = repaired.index.header.start_ms;
+    track.duration_ms = repaired.index.duration_ms();
+    track.bytes = i64::try_from(repaired.bytes).unwrap_or(i64::MAX);
+    if repaired.cut > 0 {
+        tracing::info!(track = track.id, bytes = repaired.cut, "a torn fragment was cut off");
+    }
+}
+
+fn repair_track(dir: &Path, id: &str, codec: &str, started_at: i64) -> Option<Repaired> {
+    let codecs = match codec {
+        "h264" => "avc1.42E01F",
+        "h265" => "hvc1.1.6.L93.B0",
+        "aac" => "mp4a.40.2",
+        "vp8" => "vp08.00.10.08",
+        "pcma" => "alaw",
+        "pcmu" => "ulaw",
+        _ => "opus",
+    };
+    let repaired = repair(&media_path(dir, id), &index_path(dir, id), codecs, |wall| wall.saturating_sub(started_at));
+    repaired.unwrap_or_else(|fault| {
+        tracing::error!(%fault, track = id, "a track could not be repaired");
+        None
+    })
+}
+
+/// Where a recording's files go on their way out.
+pub fn doomed(dir: &Path, id: &str) -> PathBuf {
+    dir.join(format!(".deleted-{id}"))
+}
+
+/// Deletes what a crash kept from being deleted.
+fn sweep(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".deleted-")
+            && let Err(fault) = std::fs::remove_dir_all(entry.path())
+        {
+            tracing::warn!(%fault, "a deleted recording's files could not be removed");
+        }
+    }
+}

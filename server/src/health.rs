@@ -1,0 +1,55 @@
+//! `/healthz`, `/readyz`, `/metrics`.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use rongtong_platform::Platform;
+use rongtong_platform::problem::{Problem, said};
+use rongtong_platform::web::{Client, Permission, Principal};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[derive(Clone)]
+pub struct Health {
+    pub platform: Arc<Platform>,
+    pub draining: Arc<AtomicBool>,
+}
+
+pub fn routes(health: Health) -> Router {
+    Router::new()
+        .route("/healthz", get(live))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(health)
+}
+
+/// The process answers.
+async fn live() -> impl IntoResponse {
+    axum::Json(json!({"status": "ok"}))
+}
+
+/// New work is welcome: the database answers and the server is not going down.
+async fn ready(State(health): State<Health>) -> Response {
+    if health.draining.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({"status": "draining"}))).into_response();
+    }
+    match health.platform.db.ping().await {
+        Ok(()) => axum::Json(json!({"status": "ready"})).into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({"status": "database"}))).into_response(),
+    }
+}
+
+/// Prometheus text. From this machine, or for whoever may read the system page.
+async fn metrics(State(health): State<Health>, request: axum::extract::Request) -> Response {
+    let client = Client::of(request.extensions());
+    let allowed = client.is_local()
+        || request.extensions().get::<Principal>().is_some_and(|principal| principal.may(Permission::ReadSystem));
+    if !allowed {
+        return Problem::forbidden(said("只有本机或有权限的人可以读取指标。", "Metrics are for this machine and for those allowed to read them.")).into_response();
+    }
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], health.platform.metrics.render()).into_response()
+}

@@ -1,0 +1,49 @@
+//! With what options a room opens when somebody joins it by token.
+
+use super::CAMERA_ROOM_PREFIX;
+use crate::{RoomEntry, RoomLookup};
+use rongtong_media_core::room::{CodecPolicy, RoomOptions};
+use rongtong_platform::storage::Db;
+use rongtong_platform::store::rooms::{self, RoomRow};
+use std::sync::Arc;
+
+/// Whether a token for a room that nobody made opens that room, as with LiveKit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AutoCreate {
+    #[default]
+    Allowed,
+    Refused,
+}
+
+/// Looks rooms up in the database.
+pub fn lookup(db: Db, auto_create: AutoCreate) -> RoomLookup {
+    Arc::new(move |name| {
+        let db = db.clone();
+        Box::pin(async move {
+            if name.as_str().starts_with(CAMERA_ROOM_PREFIX) {
+                return RoomEntry::Known(RoomOptions::default());
+            }
+            match rooms::get(&db, name.as_str()).await {
+                Ok(Some(row)) if row.closed_at.is_none() => RoomEntry::Known(options(&row)),
+                Ok(None) if auto_create == AutoCreate::Allowed => RoomEntry::Known(RoomOptions::default()),
+                Ok(_) => RoomEntry::Absent,
+                Err(error) => {
+                    tracing::error!(%error, "our room table can't be read");
+                    RoomEntry::Unavailable
+                }
+            }
+        })
+    })
+}
+
+pub(super) fn options(row: &RoomRow) -> RoomOptions {
+    RoomOptions { title: row.title.clone(), codec_policy: policy(&row.codec_policy), ..RoomOptions::default() }
+}
+
+/// As the database writes it; a word of a later version means the default.
+pub(super) fn policy(text: &str) -> CodecPolicy {
+    match text {
+        "any" => CodecPolicy::Any,
+        _ => CodecPolicy::H264,
+    }
+}

@@ -1,0 +1,77 @@
+//! Tickets: a LiveKit access token for the person who is signed in.
+
+use super::Rest;
+use crate::token::TokenRequest;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri, header};
+use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, invalid_field, said};
+use rongtong_platform::web::{Client, Permission, Principal};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TicketRequest {
+    /// How the person is shown in the room; the person's own name when absent.
+    #[schema(min_length = 1, max_length = 64)]
+    name: Option<String>,
+}
+
+/// Everything a LiveKit client needs to come in.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Ticket {
+    pub token: String,
+    /// Where to connect: `wss://host:port`.
+    pub url: String,
+    pub room: String,
+    pub identity: String,
+}
+
+/// A token to join the room with
+#[utoipa::path(
+    post, path = "/rooms/{name}/token", tag = "rooms", operation_id = "create_room_token",
+    params(("name" = String, Path)), request_body = Option<TicketRequest>,
+    responses(
+        (status = 200, body = Ticket),
+        (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 415, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn create(
+    State(rest): State<Arc<Rest>>,
+    principal: Principal,
+    client: Client,
+    Path(room): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Option<Json<TicketRequest>>,
+) -> Result<Json<Ticket>, Problem> {
+    principal.require(Permission::Join)?;
+    rest.row(&room).await?;
+    let name = body.and_then(|Json(body)| body.name).unwrap_or_else(|| principal.name.clone());
+    if !(1..=64).contains(&name.trim().chars().count()) || name.chars().any(char::is_control) {
+        let message = said("名字为 1 至 64 个字符，不含控制字符。", "A name has 1 to 64 characters and no control characters.");
+        return Err(invalid_field("name", message));
+    }
+    let identity = principal.account.clone();
+    let request = TokenRequest { room: &room, identity: &identity, name: name.trim() };
+    let token = rest.signaling.minter().participant(request);
+    rest.platform.record(principal.entry("room.enter", format!("room:{room}"))).await?;
+    Ok(Json(Ticket { token, url: socket_url(&headers, &uri, client), room, identity }))
+}
+
+/// The WebSocket address of this server as the caller reached it: `wss://host:port`;
+/// just `/` when the request does not say by which name.
+pub fn socket_url(headers: &HeaderMap, uri: &Uri, client: Client) -> String {
+    // HTTP/2 has the host in the URI.
+    let host = match headers.get(header::HOST) {
+        Some(host) => host.to_str().ok(),
+        None => uri.authority().map(|authority| authority.as_str()),
+    };
+    let scheme = if client.over_tls { "wss" } else { "ws" };
+    host.map_or_else(|| "/".to_owned(), |host| format!("{scheme}://{host}"))
+}

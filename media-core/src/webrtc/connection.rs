@@ -341,6 +341,9 @@ impl Section {
     ) -> LocalSection {
         let mut answer = self.blank(Direction::Inactive);
         answer.formats = remote.codecs.iter().map(|codec| codec.pt).collect();
+        // The same in every section, in use or not: browsers offer in a new section of the
+        // bundle only what the others have agreed to.
+        answer.extensions = ours(remote);
         if remote.kind == SectionKind::Application {
             self.usage = Use::Data;
             return answer;
@@ -357,13 +360,6 @@ impl Section {
                 answer.direction = Direction::RecvOnly;
                 answer.codecs = choice.answer(red_first, extra);
                 answer.simulcast = remote.simulcast.clone();
-                answer.extensions = ours(remote, &[
-                    ext::MID,
-                    ext::RID,
-                    ext::REPAIRED_RID,
-                    ext::AUDIO_LEVEL,
-                    ext::TRANSPORT_CC,
-                ]);
                 self.usage =
                     Use::Receive { track: bound.map(|binding| binding.key), choice: Arc::new(choice) };
                 return answer;
@@ -398,7 +394,6 @@ impl Section {
             answer.direction = Direction::SendOnly;
             answer.codecs = choice.answer(false, "");
             answer.stream = Some(wanted.stream(choice.rtx.is_some()));
-            answer.extensions = ours(remote, &[ext::MID, ext::AUDIO_LEVEL]);
             return answer;
         }
         answer.codecs = echo(remote);
@@ -445,10 +440,8 @@ fn echo(remote: &RemoteSection) -> Vec<super::sdp::LocalCodec> {
 }
 
 /// The offered header extensions that we take.
-fn ours(remote: &RemoteSection, known: &[&'static str]) -> Vec<(u8, &'static str)> {
-    remote
-        .extensions
-        .iter()
-        .filter_map(|(id, uri)| known.iter().find(|known| *known == uri).map(|known| (*id, *known)))
-        .collect()
+fn ours(remote: &RemoteSection) -> Vec<(u8, &'static str)> {
+    const KNOWN: [&str; 5] = [ext::AUDIO_LEVEL, ext::MID, ext::REPAIRED_RID, ext::RID, ext::TRANSPORT_CC];
+    let known = |uri: &str| KNOWN.into_iter().find(|known| *known == uri);
+    remote.extensions.iter().filter_map(|(id, uri)| Some((*id, known(uri)?))).collect()
 }

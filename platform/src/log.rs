@@ -5,7 +5,7 @@
 
 use std::io;
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt};
@@ -35,6 +35,11 @@ pub fn init(config: &Log) -> Result<(), LogError> {
             .boxed(),
     };
     let level: Targets = config.level.parse()?;
+    // These crates warn of what browsers do every day: unknown extensions, probes.
+    let quiet = |level: Targets, name: &str| {
+        if config.level.contains(name) { level } else { level.with_target(name, LevelFilter::ERROR) }
+    };
+    let level = ["rtc_dtls", "rtc_sctp", "rtc_srtp", "retina"].into_iter().fold(level, quiet);
     Ok(Registry::default()
         .with(layer.with_filter(level))
         .try_init()?)

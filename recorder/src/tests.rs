@@ -243,9 +243,16 @@ async fn a_room_is_recorded_listed_watched_downloaded_and_deleted() {
     assert_eq!(call("GET", &one, &token, &[]).await.status, 404);
     assert_eq!(std::fs::read_dir(site.dir.path().join("data/recordings")).unwrap().count(), 0);
     let audit = site.platform.audit.list(&AuditFilter { action: Some("recording".into()), ..AuditFilter::default() }, 50).await;
-    let actions: Vec<_> = audit.unwrap().into_iter().rev().map(|row| row.action).collect();
-    let wanted = ["recording.start", "recording.watch", "recording.stop", "recording.download", "recording.delete"];
-    assert_eq!(actions, wanted);
+    let actions: Vec<_> = audit.unwrap().into_iter().rev().map(|row| (row.action, row.result)).collect();
+    let wanted = [
+        ("recording.start", "ok"),
+        ("recording.watch", "ok"),
+        ("recording.delete", "recording_running"),
+        ("recording.stop", "ok"),
+        ("recording.download", "ok"),
+        ("recording.delete", "ok"),
+    ];
+    assert_eq!(actions, wanted.map(|(action, result)| (action.to_owned(), result.to_owned())));
 }
 
 async fn ranges(url: &str, token: &str) {

@@ -121,9 +121,10 @@ pub(super) async fn remove(
     let recording = api.recorder.get(&id).await?;
     let detail = json!({ "title": recording.row.title, "subject": recording.row.subject });
     let entry = principal.entry("recording.delete", format!("recording:{id}")).detail(detail);
-    api.recorder.platform().record(entry).await?;
-    api.recorder.delete(&id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let deleted = api.recorder.delete(&id).await.map_err(Problem::from);
+    let result = deleted.as_ref().err().map_or("ok", Problem::code_str).to_owned();
+    api.recorder.platform().record(entry.result(result)).await?;
+    deleted.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// End a running recording; answers when its files are complete

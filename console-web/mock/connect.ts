@@ -25,6 +25,8 @@ export async function connectRoom(room: Room, token: RoomToken): Promise<void> {
   const count = Number(new URLSearchParams(location.search).get('n') ?? 9)
   const preview = token.room.startsWith('cam-')
   await room.simulateParticipants({ publish: { audio: !preview, video: !preview }, participants: { count: preview ? 2 : count, video: true, audio: true, aspectRatios: [1.78] } })
+  // Subscribed tracks turn up a moment later.
+  await new Promise((resolve) => setTimeout(resolve, 600))
   dress(room.localParticipant, '指挥员', 'person-1')
   let index = 0
   for (const person of room.remoteParticipants.values()) {

@@ -8,7 +8,7 @@ use rongtong_platform::clock::parse_rfc3339;
 use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, Query, invalid_field, said};
 use rongtong_platform::rest::{Page, decode_cursor, limit};
 use rongtong_platform::store::recordings::RecordingFilter;
-use rongtong_platform::store::{cameras, rooms};
+use rongtong_platform::store::rooms;
 use rongtong_platform::web::{Permission, Principal};
 use serde::Deserialize;
 use serde_json::json;
@@ -182,35 +182,6 @@ pub(super) async fn start_room(
     let recording = api.recorder.start_room(room, &principal.person_id).await?;
     let object = format!("recording:{}", recording.row.id);
     platform.record(principal.entry("recording.start", object).detail(json!({ "room": name }))).await?;
-    Ok((StatusCode::CREATED, Json(recording.into())))
-}
-
-/// Record one camera
-#[utoipa::path(
-    post, path = "/cameras/{id}/recordings", tag = "recordings", operation_id = "record_camera",
-    params(("id" = String, Path)),
-    responses(
-        (status = 201, body = RecordingBody),
-        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 409, body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 507, body = ProblemDetails, content_type = "application/problem+json"),
-    )
-)]
-pub(super) async fn start_camera(
-    State(api): State<Api>,
-    principal: Principal,
-    Path(id): Path<String>,
-) -> Result<(StatusCode, Json<RecordingBody>), Problem> {
-    principal.require(Permission::ManageRecordings)?;
-    let platform = api.recorder.platform();
-    let Some(camera) = cameras::get(&platform.db, &id).await? else {
-        return Err(Problem::not_found(said("没有这个摄像机。", "There is no such camera.")));
-    };
-    let recording = api.recorder.start_camera(&id, &camera.name, &principal.person_id).await?;
-    let object = format!("recording:{}", recording.row.id);
-    platform.record(principal.entry("recording.start", object).detail(json!({ "camera": id }))).await?;
     Ok((StatusCode::CREATED, Json(recording.into())))
 }
 

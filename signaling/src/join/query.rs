@@ -40,6 +40,9 @@ pub struct JoinParams {
     pub capabilities: Vec<i32>,
     /// For logs: `js 2.23.0`.
     pub client: String,
+    /// It publishes with the codec that the answer to its announcement names. Clients
+    /// made from the Rust SDK (Rust, Python, Node, C++, Unity) and Go insist on their own.
+    pub follows_codec: bool,
     pub publisher_offer: Option<proto::SessionDescription>,
     pub add_tracks: Vec<proto::AddTrackRequest>,
     pub sync_state: Option<proto::SyncState>,
@@ -82,6 +85,7 @@ impl RtcQuery {
             protocol: number(self.protocol.as_deref()),
             client_protocol: number(self.client_protocol.as_deref()),
             capabilities: Vec::new(),
+            follows_codec: !INSISTENT.iter().any(|it| it.eq_ignore_ascii_case(&sdk)),
             client: format!("{sdk} {}", short(self.version.as_deref().unwrap_or(""))),
             publisher_offer: None,
             add_tracks: Vec::new(),
@@ -102,6 +106,7 @@ fn from_request(request: proto::JoinRequest) -> JoinParams {
         resume: request.reconnect.then(|| Resume { sid: sid(Some(&request.participant_sid)) }),
         protocol: client.protocol,
         client_protocol: client.client_protocol,
+        follows_codec: !INSISTENT.iter().any(|it| it.eq_ignore_ascii_case(client.sdk().as_str_name())),
         client: format!("{} {}", short(client.sdk().as_str_name()), short(&client.version)),
         capabilities: client.capabilities,
         publisher_offer: request.publisher_offer,
@@ -116,6 +121,8 @@ fn from_request(request: proto::JoinRequest) -> JoinParams {
 fn sid(text: Option<&str>) -> Option<ParticipantSid> {
     text.filter(|text| !text.is_empty()).map(ParticipantSid::new)
 }
+
+const INSISTENT: [&str; 8] = ["rust", "python", "node", "cpp", "unity", "unreal", "dotnet", "go"];
 
 /// As Go's and JavaScript's clients write booleans.
 fn truth(text: &str) -> bool {

@@ -15,10 +15,11 @@ use std::time::Instant;
 
 impl Session {
     pub(super) fn add_track(&mut self, request: proto::AddTrackRequest) {
-        let spec = match wire::track_spec(&request, self.room.info().codec_policy) {
+        let spec = match wire::track_spec(&request, self.room.codec_policy(), self.params.follows_codec) {
             Ok(spec) => spec,
             Err(error) => {
                 self.shared.metrics.discard("unsupported_track");
+                tracing::info!(participant = %self.sid, client = %self.params.client, %error, "track refused");
                 return self.respond(0, Reason::UnsupportedType, error.to_string(), Some(Request::AddTrack(request)));
             }
         };
@@ -30,6 +31,7 @@ impl Session {
             }
             Err(error) => {
                 self.shared.metrics.discard("refused_track");
+                tracing::info!(participant = %self.sid, %error, "track refused");
                 self.respond(0, reason_of(&error), error.to_string(), Some(Request::AddTrack(request)));
             }
         }

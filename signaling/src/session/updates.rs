@@ -119,10 +119,14 @@ impl Session {
         described
     }
 
-    /// Departures this client may have missed.
+    /// Departures this client may have missed. Clients know people by identity, so whoever came
+    /// again is left out: told of the old presence, a client would take down the new one.
     pub(super) fn missed_departures(&self) -> Vec<proto::ParticipantInfo> {
         let margin = Duration::from_secs(5);
-        self.updates.departures_since(self.last_heard.checked_sub(margin).unwrap_or(self.last_heard))
+        let since = self.last_heard.checked_sub(margin).unwrap_or(self.last_heard);
+        let mut missed = self.updates.departures_since(since);
+        missed.retain(|info| self.room.participant(&Identity::new(&info.identity)).is_none());
+        missed
     }
 
     pub(super) fn is_visible(&self, info: &ParticipantInfo) -> bool {

@@ -23,7 +23,7 @@ fn camera(codec: &str) -> proto::AddTrackRequest {
 
 #[test]
 fn an_announced_camera_becomes_a_track_with_layers_low_to_high() {
-    let spec = track_spec(&camera("h264"), CodecPolicy::H264).unwrap();
+    let spec = track_spec(&camera("h264"), CodecPolicy::H264, true).unwrap();
     assert_eq!((spec.kind, spec.source, spec.codec.codec), (Kind::Video, Source::Camera, Codec::H264));
     let layers: Vec<_> = spec.layers.iter().map(|it| (it.quality, it.width, it.rid.as_str())).collect();
     assert_eq!(layers, [(LayerQuality::Low, 320, "q"), (LayerQuality::Medium, 640, "h"), (LayerQuality::High, 1280, "f")]);
@@ -32,7 +32,7 @@ fn an_announced_camera_becomes_a_track_with_layers_low_to_high() {
 
 #[test]
 fn a_codec_the_room_does_not_admit_is_replaced() {
-    let codec = |asked, policy| track_spec(&camera(asked), policy).unwrap().codec.codec;
+    let codec = |asked, policy| track_spec(&camera(asked), policy, true).unwrap().codec.codec;
     assert_eq!(codec("vp8", CodecPolicy::H264), Codec::H264);
     assert_eq!(codec("vp8", CodecPolicy::Any), Codec::Vp8);
     assert_eq!(codec("av1", CodecPolicy::Any), Codec::H264);
@@ -42,19 +42,27 @@ fn a_codec_the_room_does_not_admit_is_replaced() {
 }
 
 #[test]
+fn a_client_that_insists_on_another_codec_is_told_instead_of_left_dark() {
+    let spec = |asked, policy| track_spec(&camera(asked), policy, false);
+    assert_eq!(spec("vp8", CodecPolicy::H264).err(), Some(UnsupportedTrack::Codec));
+    assert_eq!(spec("av1", CodecPolicy::Any).err(), Some(UnsupportedTrack::Codec));
+    assert!(spec("h264", CodecPolicy::H264).is_ok() && spec("vp8", CodecPolicy::Any).is_ok());
+}
+
+#[test]
 fn what_is_not_supported_is_said() {
     let encrypted = proto::AddTrackRequest { encryption: 1, ..camera("h264") };
-    assert_eq!(track_spec(&encrypted, CodecPolicy::H264).err(), Some(UnsupportedTrack::Encrypted));
+    assert_eq!(track_spec(&encrypted, CodecPolicy::H264, true).err(), Some(UnsupportedTrack::Encrypted));
     let second = proto::AddTrackRequest { sid: "TR_x".into(), ..camera("h264") };
-    assert_eq!(track_spec(&second, CodecPolicy::H264).err(), Some(UnsupportedTrack::SecondCodec));
+    assert_eq!(track_spec(&second, CodecPolicy::H264, true).err(), Some(UnsupportedTrack::SecondCodec));
     let data = proto::AddTrackRequest { r#type: proto::TrackType::Data as i32, ..camera("h264") };
-    assert_eq!(track_spec(&data, CodecPolicy::H264).err(), Some(UnsupportedTrack::UnknownKind));
+    assert_eq!(track_spec(&data, CodecPolicy::H264, true).err(), Some(UnsupportedTrack::UnknownKind));
 }
 
 #[test]
 fn a_source_of_the_wrong_kind_is_unknown() {
     let request = proto::AddTrackRequest { source: proto::TrackSource::Microphone as i32, ..camera("h264") };
-    assert_eq!(track_spec(&request, CodecPolicy::H264).unwrap().source, Source::Unknown);
+    assert_eq!(track_spec(&request, CodecPolicy::H264, true).unwrap().source, Source::Unknown);
 }
 
 #[test]

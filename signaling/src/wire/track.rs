@@ -17,6 +17,8 @@ pub struct TrackExtras {
 /// Why a track can't be published here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum UnsupportedTrack {
+    #[error("this room takes H.264 only; publish with that codec")]
+    Codec,
     #[error("end-to-end encrypted tracks are not supported by this server")]
     Encrypted,
     #[error("a second codec for one track is not supported by this server")]
@@ -64,9 +66,9 @@ pub fn track(info: &TrackInfo, extras: &TrackExtras) -> proto::TrackInfo {
 }
 
 /// Reads a client's announcement. A codec the room does not admit is replaced by
-/// one it does; the client sees that in the answer and follows.
+/// one it does; a client that `follows` sees that in the answer and uses it.
 #[allow(deprecated)] // clients before `audio_features` set `stereo` and `disable_dtx`
-pub fn track_spec(request: &proto::AddTrackRequest, policy: CodecPolicy) -> Result<TrackSpec, UnsupportedTrack> {
+pub fn track_spec(request: &proto::AddTrackRequest, policy: CodecPolicy, follows: bool) -> Result<TrackSpec, UnsupportedTrack> {
     if request.encryption != encryption::Type::None as i32 {
         return Err(UnsupportedTrack::Encrypted);
     }
@@ -80,6 +82,10 @@ pub fn track_spec(request: &proto::AddTrackRequest, policy: CodecPolicy) -> Resu
     let (source, codec) = match request.r#type() {
         TrackType::Audio => (source_of(request.source(), Kind::Audio), CodecParams::opus()),
         TrackType::Video => {
+            let refused = !matches!((policy, asked), (_, Some(Codec::H264) | None) | (CodecPolicy::Any, Some(Codec::Vp8)));
+            if refused && !follows {
+                return Err(UnsupportedTrack::Codec);
+            }
             let codec = match (policy, asked) {
                 (CodecPolicy::Any, Some(Codec::Vp8) | None) => CodecParams::video(Codec::Vp8),
                 _ => CodecParams::h264(),

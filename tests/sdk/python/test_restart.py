@@ -1,0 +1,90 @@
+"""The server dies and comes back; so do its clients, by themselves."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+
+import pytest
+
+from meeting import Site, Stage, new_room, sees_and_hears, until
+
+BINARY = os.environ.get("RONGTONG_BIN")
+SECRET = "a-secret-for-this-test-only-and-long-enough"
+
+pytestmark = pytest.mark.skipif(not BINARY, reason="RONGTONG_BIN does not name a server's binary")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Machine:
+    """A server that can be killed and started again on the same ports and data."""
+
+    def __init__(self, folder):
+        self.http, https, self.udp, tcp = (free_port() for _ in range(4))
+        self.config = folder / "rongtong.toml"
+        self.config.write_text(
+            f"""
+[server]
+http_listen = "127.0.0.1:{self.http}"
+https_listen = "127.0.0.1:{https}"
+[data]
+dir = "{folder / "data"}"
+[media]
+udp_port = {self.udp}
+tcp_port = {tcp}
+shards = 1
+[livekit]
+api_key = "restart"
+api_secret = "{SECRET}"
+"""
+        )
+        self.log = open(folder / "server.log", "ab")
+        self.site = Site(f"ws://127.0.0.1:{self.http}", "restart", SECRET)
+
+    async def start(self):
+        command = [BINARY, "serve", "--config", str(self.config)]
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
+        for _ in range(200):
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.http), 1).close()
+                return
+            assert self.process.poll() is None, "the server ended while starting; see server.log"
+            await asyncio.sleep(0.1)
+        raise AssertionError("the server did not start in 20 s")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self):
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@pytest.mark.parametrize("how", ["kill", "terminate"])
+def test_pictures_go_on_after_the_server_came_back(tmp_path, run, single, how):
+    machine = Machine(tmp_path)
+
+    async def story():
+        await machine.start()
+        room, site = new_room(), machine.site
+        async with site.join(room, "actor", single) as (actor, acted), site.join(room, "viewer", single) as (_, seen):
+            stage = await Stage(actor).open()
+            await sees_and_hears(seen, stage)
+            await asyncio.to_thread(getattr(machine, how))
+            await machine.start()
+            await until("both coming back", lambda: all("reconnected" in it.events for it in (acted, seen)), 60)
+            await sees_and_hears(seen, stage)
+            assert "disconnected" not in acted.events + seen.events
+            await stage.close()
+
+    try:
+        run(story())
+    finally:
+        machine.kill()

@@ -250,8 +250,11 @@ impl Recorder {
             duration_ms: 0,
         };
         let (id, dir) = (row.id.clone(), self.options.dir.join(&row.id));
-        recordings::save(&self.platform.db, row.clone()).await?;
         std::fs::create_dir(&dir)?;
+        if let Err(fault) = recordings::save(&self.platform.db, row.clone()).await {
+            std::fs::remove_dir(&dir)?;
+            return Err(fault.into());
+        }
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let session = Session {
             rooms: self.rooms.clone(),
@@ -271,7 +274,15 @@ impl Recorder {
             if let Some(recorder) = this.upgrade() {
                 recorder.ended(&ended_id, ending);
             }
-        })?;
+        });
+        let started = match started {
+            Ok(started) => started,
+            Err(fault) => {
+                drop(active);
+                recordings::delete(&self.platform.db, &id).await?;
+                return Err(fault.into());
+            }
+        };
         active.insert(id.clone(), Arc::new(started));
         self.running.set(i64::try_from(active.len()).unwrap_or(i64::MAX));
         drop(active);

@@ -27,8 +27,11 @@ const AUDIO_TAP: usize = 256;
 /// A track that sends nothing for so long has what it sent written.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// How often the database hears of a running recording's growth.
-const SAVE: Duration = Duration::from_secs(5);
+/// How often the database hears of a running recording's new tracks.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How many looks pass until it hears of growth alone: five seconds.
+const SAVE: u32 = 10;
 
 /// Why a recording ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,7 +259,8 @@ impl Session {
         if self.room_is_gone() {
             events.close();
         }
-        let mut save = tokio::time::interval(SAVE);
+        let mut look = tokio::time::interval(LOOK);
+        let (mut looks, mut saved_tracks) = (0, 0);
         let ending = loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -272,7 +276,15 @@ impl Session {
                     }
                 },
                 Some(why) = failed.recv() => break why,
-                _ = save.tick() => self.save().await,
+                _ = look.tick() => {
+                    looks += 1;
+                    // A crash must not find media that the database has never heard of.
+                    let tracks = self.live.lock().tracks.len();
+                    if tracks != saved_tracks || looks >= SAVE {
+                        self.save().await;
+                        (looks, saved_tracks) = (0, tracks);
+                    }
+                }
                 asked = asked(&mut stopping) => break asked,
             }
         };

@@ -75,6 +75,16 @@ pub(super) struct Section {
     send_pts: Option<(u8, Option<u8>, Option<u8>)>,
 }
 
+/// What came of a peer's offer.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub answers: Vec<LocalSection>,
+    /// Tracks that the peer has stopped sending.
+    pub ended: Vec<TrackKey>,
+    /// Stream and track id of sections that offer to send no codec the room takes.
+    pub refused: Vec<(String, String)>,
+}
+
 /// What binds an offered sending section to a track that was announced.
 pub(super) struct Binding {
     pub key: TrackKey,
@@ -109,15 +119,14 @@ impl Connection {
     }
 
     /// Takes a peer's offer. `bind` finds the track of a section in which the
-    /// peer sends; `next` gives a waiting subscription of a kind. Returns mids
-    /// whose track the peer has stopped sending.
+    /// peer sends; `next` gives a waiting subscription of a kind.
     pub fn take_offer(
         &mut self,
         offer: &RemoteDescription,
         policy: CodecPolicy,
         mut bind: impl FnMut(&RemoteSection, &Choice) -> Option<Binding>,
         mut next: impl FnMut(&RemoteSection) -> Option<Wanted>,
-    ) -> (Vec<LocalSection>, Vec<TrackKey>) {
+    ) -> Taken {
         if self.remote_ufrag != offer.ufrag {
             if !self.remote_ufrag.is_empty() {
                 self.local_ice = IceCredentials::random();
@@ -126,8 +135,7 @@ impl Connection {
         }
         self.fingerprint = offer.fingerprint.clone();
         self.extensions = offer.extension_ids();
-        let mut ended = Vec::new();
-        let mut answers = Vec::with_capacity(offer.sections.len());
+        let mut taken = Taken::default();
         for (index, remote) in offer.sections.iter().enumerate() {
             if self.sections.len() <= index {
                 self.sections.push(Section {
@@ -143,7 +151,7 @@ impl Connection {
             if section.mid != remote.mid || section.kind != remote.kind {
                 // A recycled section (RFC 8829 5.2.2): whatever it was, it is over.
                 if let Use::Receive { track: Some(track), .. } = &section.usage {
-                    ended.push(*track);
+                    taken.ended.push(*track);
                 }
                 *section = Section {
                     kind: remote.kind,
@@ -156,9 +164,10 @@ impl Connection {
             }
             section.rejected = remote.rejected;
             section.offered = Some(remote.clone());
-            answers.push(section.answer(remote, policy, &mut bind, &mut next, &mut ended));
+            let answer = section.answer(remote, policy, &mut bind, &mut next, &mut taken);
+            taken.answers.push(answer);
         }
-        (answers, ended)
+        taken
     }
 
     /// An offer of ours: frees cooled sections, places waiting subscriptions.
@@ -337,7 +346,7 @@ impl Section {
         policy: CodecPolicy,
         bind: &mut impl FnMut(&RemoteSection, &Choice) -> Option<Binding>,
         next: &mut impl FnMut(&RemoteSection) -> Option<Wanted>,
-        ended: &mut Vec<TrackKey>,
+        taken: &mut Taken,
     ) -> LocalSection {
         let mut answer = self.blank(Direction::Inactive);
         answer.formats = remote.codecs.iter().map(|codec| codec.pt).collect();
@@ -367,10 +376,11 @@ impl Section {
             // Nothing in common: the section stands but carries nothing, and whoever published is told.
             self.usage = Use::Free { cooling: false };
             answer.codecs = echo(remote);
+            taken.refused.extend(remote.msid.clone());
             return answer;
         }
         if let Use::Receive { track, .. } = &self.usage {
-            ended.extend(*track);
+            taken.ended.extend(*track);
             self.usage = Use::Free { cooling: false };
         }
         if remote.rejected || !remote.direction.receives() {

@@ -6,7 +6,7 @@
 //! to receive it.
 
 use super::codecs::{self, forwardable};
-use super::connection::{Binding, Connection, Use, Wanted, kind_of};
+use super::connection::{Binding, Connection, Taken, Use, Wanted, kind_of};
 use super::dtls::DtlsIdentity;
 use super::ice::IceCredentials;
 use super::sdp::{RemoteDescription, SdpError, SectionKind};
@@ -86,6 +86,8 @@ pub enum PeerEvent {
     Failed(Target),
     /// The server's offer for the subscriber connection.
     Offer { sdp: String, id: u32, mid_to_track: BTreeMap<String, String> },
+    /// An announced track comes in no codec that the room takes.
+    PublishRefused { cid: String, info: Arc<TrackInfo> },
     /// The client should add this many sections and offer again; zeros ask for an offer only.
     SectionsWanted { audio: u32, video: u32 },
     /// The client answered that it can't take this track.
@@ -268,7 +270,7 @@ impl Peer {
                 _ => (section.mid.clone(), None),
             })
             .collect();
-        let (answers, ended) = publisher.take_offer(
+        let Taken { answers, ended, refused } = publisher.take_offer(
             &offer,
             policy,
             |remote, choice| {
@@ -317,6 +319,12 @@ impl Peer {
                 Some(waiting.remove(at))
             },
         );
+        for (stream, track) in refused {
+            if let Some(at) = pending.iter().position(|pending| pending.cid == track || pending.cid == stream) {
+                let Pending { cid, info } = pending.remove(at);
+                self.tell(PeerEvent::PublishRefused { cid, info });
+            }
+        }
         for (_, info, key, _) in &bound {
             let mut config = self.room.track_config(&info.spec, Keyframes::OnRequest, None);
             config.layers = config.layers.max(1);

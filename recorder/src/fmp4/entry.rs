@@ -3,6 +3,9 @@
 use super::boxes::Boxes;
 use bytes::Bytes;
 
+/// Opus in MP4 always counts at this rate, Hz.
+const OPUS_RATE: u32 = 48_000;
+
 /// What a decoder must know before the first sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SampleEntry {
@@ -12,8 +15,8 @@ pub enum SampleEntry {
     /// G.711 under QuickTime's names; desktop players read it, browsers do not.
     G711 { law: G711Law, rate: u32, channels: u8 },
     Hevc(HevcConfig),
-    /// `pre_skip` is in 48 kHz samples, `input_rate` in Hz (RFC 7845 5.1).
-    Opus { channels: u8, pre_skip: u16, input_rate: u32 },
+    /// `pre_skip` is in 48 kHz samples (RFC 7845 5.1).
+    Opus { channels: u8, pre_skip: u16 },
     Vp8 { width: u16, height: u16 },
 }
 
@@ -98,12 +101,13 @@ impl SampleEntry {
                 sound(b, kind, *channels, *rate, |_| ());
             }
             Self::Hevc(hevc) => picture(b, b"hvc1", hevc.width, hevc.height, |b| hevc.write(b)),
-            Self::Opus { channels, pre_skip, input_rate } => sound(b, b"Opus", *channels, 48_000, |b| {
+            Self::Opus { channels, pre_skip } => sound(b, b"Opus", *channels, OPUS_RATE, |b| {
                 b.boxed(b"dOps", |b| {
                     b.u8(0);
                     b.u8(*channels);
                     b.u16(*pre_skip);
-                    b.u32(*input_rate);
+                    // Meant to be the source's rate; Chromium refuses any but the entry's.
+                    b.u32(OPUS_RATE);
                     b.u16(0); // output gain
                     b.u8(0); // mapping family
                 });

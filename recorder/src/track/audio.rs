@@ -117,7 +117,7 @@ impl AudioTrack {
                 (entry, Some((Bytes::from(silence), frame)))
             }
             Form::Opus { channels } => {
-                let entry = SampleEntry::Opus { channels: *channels, pre_skip: 0, input_rate: 48_000 };
+                let entry = SampleEntry::Opus { channels: *channels, pre_skip: 0 };
                 (entry, Some((Bytes::from_static(OPUS_SILENCE), self.rate / 50)))
             }
         };

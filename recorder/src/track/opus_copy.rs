@@ -32,7 +32,7 @@ impl OpusCopy {
     }
 
     pub fn entry(&self) -> SampleEntry {
-        SampleEntry::Opus { channels: 1, pre_skip: self.pre_skip, input_rate: 8000 }
+        SampleEntry::Opus { channels: 1, pre_skip: self.pre_skip }
     }
 
     /// G.711 that starts at 8 kHz tick `at`. `out` gets packets with their 48 kHz tick.

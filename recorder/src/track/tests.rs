@@ -192,6 +192,10 @@ fn g711_keeps_its_original_and_gets_an_opus_copy_of_the_same_length() {
         _ => None,
     });
     assert_eq!(copied, Some(("t2".to_owned(), "t1".to_owned())));
+    // Chromium plays it only when the box's rate is the sample entry's.
+    let bytes = std::fs::read(&copy).unwrap();
+    let dops = bytes.windows(4).position(|four| four == b"dOps").unwrap();
+    assert_eq!(bytes[dops + 8..dops + 12], 48_000u32.to_be_bytes());
     assert_eq!(bench.index(1).gaps.len(), 1);
     for file in [&original, &copy] {
         let rms = |from: &str| {

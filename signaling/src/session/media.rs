@@ -25,7 +25,7 @@ impl Session {
         };
         match self.peer.add_track(&request.cid, spec) {
             Ok(info) => {
-                self.announced.insert(info.sid.clone());
+                self.announced.insert(info.sid.clone(), request.cid.clone());
                 let track = Some(wire::track(&info, &self.board.extras(&info.sid)));
                 self.send(Response::TrackPublished(proto::TrackPublishedResponse { cid: request.cid, track }));
             }
@@ -42,9 +42,33 @@ impl Session {
         match self.peer.publisher_offer(&offer.sdp) {
             Ok(answer) => {
                 self.send(Response::Answer(description("answer", answer.sdp, offer.id, answer.mid_to_track)));
+                self.take_back_undecodable(&offer.sdp);
                 Flow::Continue
             }
             Err(error) => self.negotiation_failed(&error),
+        }
+    }
+
+    /// Tracks that an offer carries and that were not taken have no codec in common
+    /// with the room. Their publisher is told, instead of sending to nobody.
+    fn take_back_undecodable(&mut self, offer: &str) {
+        let offered = |cid: &str| {
+            let named = offer.lines().filter_map(|line| line.strip_prefix("a=msid:"));
+            named.filter_map(|ids| ids.split_whitespace().nth(1)).any(|id| id == cid)
+        };
+        let not_taken = |(sid, cid): (&TrackSid, &String)| {
+            (self.room.track(sid).is_none() && offered(cid)).then(|| sid.clone())
+        };
+        let refused: Vec<TrackSid> = self.announced.iter().filter_map(not_taken).collect();
+        for sid in refused {
+            self.shared.metrics.discard("no_common_codec");
+            tracing::info!(participant = %self.sid, client = %self.params.client, "track taken back: no codec in common");
+            self.announced.remove(&sid);
+            self.peer.unpublish(&sid);
+            let message = "the track's codec is not admitted in this room".to_owned();
+            self.respond(0, Reason::UnsupportedType, message, None);
+            let gone = proto::TrackUnpublishedResponse { track_sid: sid.to_string() };
+            self.send(Response::TrackUnpublished(gone));
         }
     }
 
@@ -84,8 +108,15 @@ impl Session {
             PeerEvent::SubscriptionRefused { track } => {
                 self.subscription_error(track.as_str(), SubscriptionError::SeCodecUnsupported);
             }
-            PeerEvent::TrackPublished { info, .. } => {
-                self.announced.insert(info.sid.clone());
+            PeerEvent::PublishRefused { info, .. } => {
+                // Clients take the track down on the first and can show the second.
+                let gone = proto::TrackUnpublishedResponse { track_sid: info.sid.to_string() };
+                self.send(Response::TrackUnpublished(gone));
+                let why = "the room takes H.264 and the client offered no codec it takes".to_owned();
+                self.respond(0, Reason::UnsupportedType, why, None);
+            }
+            PeerEvent::TrackPublished { cid, info } => {
+                self.announced.insert(info.sid.clone(), cid);
             }
         }
         Flow::Continue

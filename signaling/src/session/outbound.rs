@@ -58,7 +58,7 @@ impl Session {
             Command::Attach(attach) => return self.attach(*attach),
             Command::Notice(Notice::RuleChanged(publisher)) => self.apply_rule(&publisher),
             Command::Notice(Notice::Subscribed(track)) => {
-                if self.announced.contains(&track) && self.reported.insert(track.clone()) {
+                if self.announced.contains_key(&track) && self.reported.insert(track.clone()) {
                     self.send(Response::TrackSubscribed(proto::TrackSubscribed { track_sid: track.to_string() }));
                 }
             }

@@ -74,7 +74,7 @@ impl Session {
     pub(super) fn sync_state(&mut self, state: proto::SyncState) -> Flow {
         let lost = state.publish_tracks.iter().filter_map(|it| it.track.as_ref()).any(|track| {
             let sid = TrackSid::new(&track.sid);
-            !self.announced.contains(&sid)
+            !self.announced.contains_key(&sid)
         });
         if lost {
             // Tracks are published again by joining again.

@@ -16,7 +16,7 @@ use livekit_protocol::signal_response::Message as Response;
 use rongtong_media_core::ids::{Identity, ParticipantSid, TrackSid};
 use rongtong_media_core::room::{LeaveReason, Permission, Room, RoomEvent};
 use rongtong_media_core::webrtc::{Peer, PeerEvent};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -65,8 +65,8 @@ pub(crate) struct Session {
     pub(super) blocked: HashSet<TrackSid>,
     /// Own tracks whose first subscriber has been reported.
     pub(super) reported: HashSet<TrackSid>,
-    /// Own tracks that were announced, whether their media has been negotiated or not.
-    pub(super) announced: HashSet<TrackSid>,
+    /// Own tracks that were announced, negotiated or not, with the client's name for each.
+    pub(super) announced: HashMap<TrackSid, String>,
     pub(super) media_failed_at: Option<Instant>,
     pub(super) drop_on_resume: DropOnResume,
 

@@ -19,7 +19,7 @@ use rongtong_media_core::room::{
     Join, LeaveReason, ParticipantChange, ParticipantState, Room, RoomError, RoomOptions,
 };
 use rongtong_media_core::webrtc::{Peer, PeerError};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -104,7 +104,7 @@ pub(crate) fn open(
         unwanted: HashSet::new(),
         blocked: HashSet::new(),
         reported: HashSet::new(),
-        announced: HashSet::new(),
+        announced: HashMap::new(),
         media_failed_at: None,
         drop_on_resume: DropOnResume::No,
         room,

@@ -10,7 +10,6 @@ import { AccessToken } from "livekit-server-sdk";
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
 export const base = process.env.RONGTONG_URL ?? "http://127.0.0.1:7880";
-export const socket = base.replace(/^http/, "ws");
 const key = process.env.LIVEKIT_API_KEY ?? "devkey";
 const secret = process.env.LIVEKIT_API_SECRET ?? "devsecretdevsecretdevsecretdevsecret";
 
@@ -79,7 +78,7 @@ export async function pages() {
 }
 
 /** A page in a room by a bare livekit-client; options go to `Room` and `connect`. */
-export async function guest(context, site, { identity, room, client = "latest", grants, options = {}, connect = {}, publish = true }) {
+export async function guest(context, site, { url = base, identity, room, client = "latest", grants, options = {}, connect = {}, publish = true }) {
   const page = await context.newPage();
   const lines = [];
   page.on("console", (message) => lines.push(message.text()));
@@ -87,7 +86,7 @@ export async function guest(context, site, { identity, room, client = "latest", 
   await page.goto(`${site.url}?client=${client}`);
   const jwt = await token(identity, room, grants);
   try {
-    await page.evaluate(([url, jwt, options, connect, publish]) => window.enter(url, jwt, options, connect, publish), [socket, jwt, options, connect, publish]);
+    await page.evaluate(([url, jwt, options, connect, publish]) => window.enter(url, jwt, options, connect, publish), [url.replace(/^http/, "ws"), jwt, options, connect, publish]);
   } catch (error) {
     throw new Error(`${identity} could not enter: ${error.message}\n${lines.slice(-30).join("\n")}`);
   }

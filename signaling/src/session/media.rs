@@ -67,6 +67,10 @@ impl Session {
             self.peer.unpublish(&sid);
             let message = "the track's codec is not admitted in this room".to_owned();
             self.respond(0, Reason::UnsupportedType, message, None);
+            if !self.params.follows_codec {
+                // These clients know no unpublishing by the server, but they show a mute.
+                self.send(Response::Mute(proto::MuteTrackRequest { sid: sid.to_string(), muted: true }));
+            }
             let gone = proto::TrackUnpublishedResponse { track_sid: sid.to_string() };
             self.send(Response::TrackUnpublished(gone));
         }

@@ -47,15 +47,16 @@ def test_both_see_each_other(site, run, single):
 
 
 def test_a_room_for_h264_takes_nothing_else_and_says_so(site, run, single):
-    """This SDK offers only the codec it was told to use, so there is nothing to agree on."""
+    """This SDK offers only the codec it was told to use, so there is nothing to agree on;
+    of the ways to be told so it knows one, that its track is muted."""
 
     async def story():
         room = new_room()
         async with site.join(room, "actor", single) as (actor, _), site.join(room, "viewer", single) as (_, seen):
-            gone = []
-            actor.on("local_track_unpublished", lambda publication: gone.append(publication.sid))
+            muted = []
+            actor.on("track_muted", lambda _, publication: muted.append(publication.sid))
             refused = await Stage(actor, 550).open(codec=rtc.VideoCodec.VP8)
-            await until("being told", lambda: gone == [refused.video.sid])
+            await until("being told", lambda: muted == [refused.video.sid])
             assert not seen.numbers
             await actor.local_participant.unpublish_track(refused.audio.sid)
             await refused.close()

@@ -1,0 +1,84 @@
+// Networks that are not kind: only TCP, five packets in a hundred lost each way,
+// a signalling connection that breaks.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { browser, guest, pages, sleep, until } from "./lib.mjs";
+import { onlyCandidates, relay } from "./relay.mjs";
+import { Server } from "./server.mjs";
+
+let server, chrome, site;
+
+before(async () => {
+  server = await Server.start({ demo: 1 });
+  chrome = await browser();
+  site = await pages();
+});
+
+after(async () => {
+  await chrome?.close();
+  site?.close();
+  await server?.stop();
+});
+
+const context = () => chrome.newContext({ permissions: ["camera", "microphone"] });
+const h264 = { publishDefaults: { videoCodec: "h264" } };
+const enter = (context, identity, more = {}) => guest(context, site, { url: server.url, identity, room: "demo", options: { ...h264, ...more } });
+
+/** Waits until `watcher` has decoded `count` frames of everybody named. */
+const decodes = (watcher, names, count) =>
+  until(`${watcher.identity} decodes ${count} frames of ${names}`, async () => {
+    const seen = await watcher.seen();
+    return names.every((name) => (seen[name]?.frames ?? 0) >= count);
+  }, 40000);
+
+for (const single of [true, false]) {
+  const mode = single ? "one connection" : "two connections";
+
+  test(`a client that reaches the server only by TCP sees and is seen (${mode})`, async () => {
+    const blocked = await context();
+    await onlyCandidates(blocked, { tcpOnly: true });
+    const anna = await enter(blocked, "anna", { singlePeerConnection: single });
+    const bert = await enter(await context(), "bert", { singlePeerConnection: single });
+    await decodes(anna, ["bert", "camera:demo-1"], 30);
+    await decodes(bert, ["anna", "camera:demo-1"], 30);
+    await Promise.all([anna, bert].map((it) => it.page.context().close()));
+  });
+
+  test(`a broken signalling connection is resumed and pictures go on (${mode})`, async () => {
+    const shared = await context();
+    const anna = await enter(shared, "anna", { singlePeerConnection: single });
+    const bert = await enter(shared, "bert", { singlePeerConnection: single });
+    await decodes(bert, ["anna", "camera:demo-1"], 10);
+    const before = await bert.seen();
+    await bert.page.evaluate(() => window.room.simulateScenario("signal-reconnect"));
+    await until("bert has reconnected", () => bert.page.evaluate(() => window.room.state === "connected" && window.events.some((it) => it.startsWith("Reconnected"))));
+    await decodes(bert, ["anna"], before.anna.frames + 30);
+    await decodes(bert, ["camera:demo-1"], before["camera:demo-1"].frames + 20);
+    await decodes(anna, ["bert"], 30);
+    await shared.close();
+  });
+}
+
+test("with five per cent of packets lost each way, pictures hold", async () => {
+  const bad = await relay(server.udp, 0.05);
+  const lossy = await context();
+  await onlyCandidates(lossy, { port: bad.port });
+  const anna = await enter(lossy, "anna");
+  const bert = await enter(lossy, "bert");
+  await decodes(bert, ["anna", "camera:demo-1"], 10);
+  const start = await bert.seen();
+  await sleep(8000);
+  const end = await bert.seen();
+  assert.ok(bad.stats.lost > 50, `the relay lost ${bad.stats.lost} packets`);
+  for (const name of ["anna", "camera:demo-1"]) {
+    const frames = end[name].frames - start[name].frames;
+    const rate = name === "anna" ? 15 : 12;
+    assert.ok(frames >= 8 * rate * 0.6, `${name}: ${frames} frames in 8 s, NACKs ${end[name].nacks}`);
+    assert.ok(end[name].nacks > 0, `${name}: losses were asked for again`);
+  }
+  assert.ok((await server.metric("rongtong_media_retransmitted")) > 0);
+  assert.ok(anna);
+  await lossy.close();
+  bad.close();
+});

@@ -3,7 +3,7 @@ import { parseUndecodable } from '@/lib/undecodable'
 import { cameraIdOf, paneStatus, type Pane } from '@/pages/meet/panes'
 
 const pane = (over: Partial<Pane>): Pane =>
-  ({ id: 'a/main', identity: 'a', name: 'A', kind: 'person', local: false, publication: null, track: null, sending: false, paused: false, micOn: false, hasMic: false, speaking: false, quality: 'unknown', cameraState: '', cameraReason: '', undecodable: '', failure: '', ...over }) as Pane
+  ({ id: 'a/main', identity: 'a', name: 'A', kind: 'person', local: false, publication: null, track: null, sending: false, paused: false, micOn: false, hasMic: false, speaking: false, quality: 'unknown', cameraState: '', cameraReason: '', cameraNote: '', undecodable: '', failure: '', ...over }) as Pane
 const track = {} as Pane['track']
 const publication = {} as Pane['publication']
 
@@ -12,7 +12,7 @@ describe('a pane is never black without a word', () => {
     expect(paneStatus(pane({ kind: 'camera', cameraState: 'failed', cameraReason: '401' }), false)).toMatchObject({ word: 'noSignal', reason: '401' })
     expect(paneStatus(pane({ kind: 'camera', cameraState: 'connecting' }), false)).toMatchObject({ word: 'cameraConnecting', busy: true })
     expect(paneStatus(pane({ kind: 'camera', cameraState: 'disabled' }), false)).toMatchObject({ word: 'stopped' })
-    expect(paneStatus(pane({ kind: 'camera', cameraState: 'live', cameraReason: 'H.265' }), false)).toMatchObject({ word: 'engine', reason: 'H.265' })
+    expect(paneStatus(pane({ kind: 'camera', cameraState: 'live', cameraNote: 'h265' }), false)).toMatchObject({ word: 'engine', reason: 'h265' })
     expect(paneStatus(pane({ kind: 'camera', cameraState: 'live', publication }), false)).toMatchObject({ word: 'stopped' })
   })
 

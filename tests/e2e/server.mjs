@@ -1,116 +1,178 @@
-// A server of its own for each test file: free ports, a folder of its own, killed
-// and started again at will.
+// A server of our own for one test file: free ports, its own data folder, REST
+// as the administrator, kill -9 and start again on the same ports and data.
 
-import { spawn } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { spawn, spawnSync } from "node:child_process";
+import { createSocket } from "node:dgram";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { until } from "./lib.mjs";
+import { readFile } from "node:fs/promises";
+import { key, secret, sleep, until } from "./lib.mjs";
 
-const binary = process.env.RONGTONG_BIN ?? join(homedir(), ".cache/rongtong/target/debug/rongtong");
-export const password = "Rongtong-2026!";
+export const binary =
+  process.env.RONGTONG_BIN ?? join(process.env.CARGO_TARGET_DIR ?? join(homedir(), ".cache/rongtong/target"), "debug/rongtong");
 
-async function freePorts(count) {
-  const servers = [];
-  for (let i = 0; i < count; i++) {
-    const server = createServer();
-    await new Promise((done) => server.listen(0, "127.0.0.1", done));
-    servers.push(server);
-  }
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
-  return ports;
-}
+/** What the administrator's password is changed to; also for signing in through the page. */
+export const password = "Test-only-2026!";
+
+const freeTcp = () =>
+  new Promise((done, fail) => {
+    const server = createServer().once("error", fail);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => done(port));
+    });
+  });
+
+const freeUdp = () =>
+  new Promise((done, fail) => {
+    const socket = createSocket("udp4").once("error", fail);
+    socket.bind(0, () => {
+      const { port } = socket.address();
+      socket.close(() => done(port));
+    });
+  });
 
 export class Server {
-  /** `demo`: how many demo cameras. */
-  static async start({ demo = 0, env = {} } = {}) {
+  /** Starts a server and signs in; `extra` are more environment variables. */
+  static async start(extra = {}) {
+    if (!existsSync(binary)) throw new Error(`no server at ${binary}: run \`make build\`, or set RONGTONG_BIN`);
     const it = new Server();
-    const [http, https, udp, tcp] = await freePorts(4);
-    it.dir = await mkdtemp(join(tmpdir(), "rongtong-e2e-"));
-    Object.assign(it, { http, udp, tcp, demo, lines: [] });
-    it.url = `http://127.0.0.1:${http}`;
-    it.env = {
+    it.data = await mkdtemp(join(tmpdir(), "rongtong-e2e-"));
+    const [http, https, tcp, udp] = [await freeTcp(), await freeTcp(), await freeTcp(), await freeUdp()];
+    Object.assign(it, { http, https, tcp, udp, base: `http://127.0.0.1:${http}`, socket: `ws://127.0.0.1:${http}`, log: [] });
+    it.environment = {
       ...process.env,
       RONGTONG__SERVER__HTTP_LISTEN: `127.0.0.1:${http}`,
       RONGTONG__SERVER__HTTPS_LISTEN: `127.0.0.1:${https}`,
       RONGTONG__MEDIA__UDP_PORT: String(udp),
       RONGTONG__MEDIA__TCP_PORT: String(tcp),
-      RONGTONG__DATA__DIR: join(it.dir, "data"),
-      RONGTONG__LIVEKIT__API_KEY: "devkey",
-      RONGTONG__LIVEKIT__API_SECRET: "devsecretdevsecretdevsecretdevsecret",
+      RONGTONG__DATA__DIR: it.data,
+      RONGTONG__LIVEKIT__API_KEY: key,
+      RONGTONG__LIVEKIT__API_SECRET: secret,
       RONGTONG__SECURITY__PASSWORD_ROUNDS: "1000",
       RONGTONG__SECURITY__SIGN_IN_PER_MINUTE: "1000",
       RONGTONG__RECORDER__MIN_FREE_MIB: "100",
-      ...env,
+      RONGTONG__LOG__LEVEL: process.env.RONGTONG_TEST_LOG ?? "info",
+      ...extra,
     };
-    await it.run();
+    try {
+      await it.run();
+      await it.signIn();
+    } catch (error) {
+      await it.stop();
+      throw error;
+    }
     return it;
   }
 
+  /** Runs the process and waits until it is ready; also after {@link kill}. */
   async run() {
-    this.child = spawn(binary, ["serve", "--demo", String(this.demo)], { env: this.env, stdio: ["ignore", "pipe", "pipe"] });
-    const note = (chunk) => this.lines.push(...chunk.toString().split("\n"));
-    this.child.stdout.on("data", note);
-    this.child.stderr.on("data", note);
-    this.child.on("error", (error) => this.lines.push(`could not start ${binary}: ${error.message}`));
-    this.exited = new Promise((done) => this.child.on("exit", done));
-    try {
-      await until("the server is ready", async () => (await fetch(`${this.url}/readyz`)).ok, 30000);
-    } catch (error) {
-      throw new Error(`${error.message}\n${this.log()}`);
+    const child = spawn(binary, ["serve"], { env: this.environment, stdio: ["ignore", "pipe", "pipe"] });
+    this.child = child;
+    this.ended = new Promise((done) => child.once("exit", (code, signal) => done({ code, signal })));
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8");
+      stream.on("data", (text) => this.log.push(...text.split("\n").filter(Boolean)));
     }
+    await until("the server is ready", async () => {
+      if (child.exitCode !== null) return "ended";
+      return (await fetch(`${this.base}/readyz`)).ok && "ready";
+    }, 30000).then((state) => {
+      if (state === "ended") throw new Error(`the server ended at once:\n${this.tail()}`);
+    });
   }
-
-  log = () => this.lines.slice(-40).join("\n");
 
   async kill() {
     this.child.kill("SIGKILL");
-    await this.exited;
+    await this.ended;
   }
 
+  /** SIGTERM; the data folder goes too. */
   async stop() {
-    this.child.kill("SIGTERM");
-    const hard = setTimeout(() => this.child.kill("SIGKILL"), 15000);
-    await this.exited;
-    clearTimeout(hard);
-    await rm(this.dir, { recursive: true, force: true });
+    if (this.child && this.child.exitCode === null && this.child.signalCode === null) {
+      this.child.kill("SIGTERM");
+      const ended = await Promise.race([this.ended, sleep(15000)]);
+      if (!ended) await this.kill();
+    }
+    if (process.env.RONGTONG_TEST_KEEP) console.log(`# data kept in ${this.data}`);
+    else await rm(this.data, { recursive: true, force: true });
   }
 
-  /** Signs in as the first administrator, changing the one-time password. */
+  tail(count = 40) {
+    return this.log.slice(-count).join("\n");
+  }
+
+  /** The first sign-in: with the one-time password, which must be changed. */
   async signIn() {
-    if (this.token) return this.token;
-    const text = await readFile(join(this.dir, "data/first-sign-in.txt"), "utf8");
-    const once = text.match(/password: (\S+)/)[1];
-    const first = await this.api("POST", "/session", { account: "admin", password: once });
-    this.token = first.token;
+    const first = await readFile(join(this.data, "first-sign-in.txt"), "utf8");
+    const once = first.match(/one-time password: (\S+)/)[1];
+    this.session = (await this.api("POST", "/session", { account: "admin", password: once })).token;
     await this.api("POST", "/session/password", { old_password: once, new_password: password });
-    const again = await this.api("POST", "/session", { account: "admin", password });
-    this.token = again.token;
-    return this.token;
+    this.session = (await this.api("POST", "/session", { account: "admin", password })).token;
   }
 
-  /** One API call; throws on a status that is not 2xx unless `raw`. */
-  async api(method, path, body, raw = false) {
-    const response = await fetch(`${this.url}/api/v1${path}`, {
+  /** The answer as it is, without judging it. */
+  request(method, path, body, headers = {}) {
+    return fetch(`${this.base}/api/v1${path}`, {
       method,
       headers: {
-        ...(this.token ? { authorization: `Bearer ${this.token}` } : {}),
+        "accept-language": "en",
+        ...(this.session ? { authorization: `Bearer ${this.session}` } : {}),
         ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...headers,
       },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
-    if (raw) return response;
+  }
+
+  /** The answer's JSON; anything but success is an error with the server's words. */
+  async api(method, path, body) {
+    const response = await this.request(method, path, body);
     const text = await response.text();
     if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
     return text ? JSON.parse(text) : null;
   }
 
-  /** A counter or gauge of /metrics; with labels, their sum. */
-  async metric(name) {
-    const text = await (await fetch(`${this.url}/metrics`)).text();
-    const lines = text.split("\n").filter((line) => line.startsWith(name) && /^[\w]+(\{[^}]*\})? /.test(line));
-    return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
+  room = (name, codec_policy = "h264") => this.api("POST", "/rooms", { name, title: name, codec_policy });
+
+  /** A camera; with `room`, it comes into that room at once. Gives its id. */
+  async camera(name, url, room, more = {}) {
+    const { id } = await this.api("POST", "/cameras", { name, url, transport: "tcp", ...more });
+    if (room) await this.api("POST", `/rooms/${room}/cameras`, { camera_id: id });
+    return id;
   }
+
+  /** Every sample of /metrics by `name{labels}`, without the common prefix. */
+  async metrics() {
+    const text = await (await fetch(`${this.base}/metrics`)).text();
+    const samples = {};
+    for (const line of text.split("\n")) {
+      const at = line.lastIndexOf(" ");
+      if (at > 0 && !line.startsWith("#")) samples[line.slice(0, at).replace(/^rongtong_/, "")] = Number(line.slice(at + 1));
+    }
+    return samples;
+  }
+
+  /** Refuses to go on without the console in the binary, and says what to do. */
+  async needConsole() {
+    const page = await (await fetch(`${this.base}/`)).text();
+    const script = page.match(/src="(\/assets\/[^"]+\.js)"/)?.[1];
+    const served = script && (await fetch(this.base + script)).ok;
+    if (!served) {
+      throw new Error(
+        "the server has no console in it: build console-web (`npm ci && npm run build`) before `cargo build`, or simply run `make build`",
+      );
+    }
+  }
+}
+
+/** The system's ffprobe on a file or address, as JSON. */
+export function ffprobe(input, headers = "") {
+  const ran = spawnSync("ffprobe", ["-v", "error", ...(headers ? ["-headers", headers] : []), "-show_streams", "-show_format", "-of", "json", input], { encoding: "utf8", timeout: 30000 });
+  if (ran.error) throw new Error(`ffprobe can't run: ${ran.error.message}`);
+  if (ran.status !== 0) throw new Error(`ffprobe ${input}: ${ran.stderr}`);
+  return { ...JSON.parse(ran.stdout), complaints: ran.stderr.trim() };
 }

@@ -51,9 +51,9 @@ export const rooms = {
 export const cameras = {
   list: (query?: PageQuery, signal?: AbortSignal) => get<Page<Camera>>('/cameras', query, signal),
   create: (body: CameraDraft) => post<Camera>('/cameras', body),
-  update: (id: string, body: Partial<CameraDraft>) => patch<Camera>(`/cameras/${e(id)}`, body),
+  update: (id: string, body: Partial<CameraDraft> & { disabled?: boolean }) => patch<Camera>(`/cameras/${e(id)}`, body),
   remove: (id: string) => del(`/cameras/${e(id)}`),
-  test: (body: { url: string; username?: string; password?: string; transport?: string; id?: string }) =>
+  test: (body: { url: string; username?: string; password?: string; transport?: string }) =>
     post<CameraTest>('/cameras/test', body),
   preview: (id: string) => post<RoomToken>(`/cameras/${e(id)}/preview`),
   record: (id: string) => post<Recording>(`/cameras/${e(id)}/recordings`),

@@ -75,7 +75,12 @@ export interface Camera {
   transport: 'tcp' | 'udp'
   keep: boolean
   state: CameraState
+  /** A code such as `auth_failed`. */
   state_reason: string | null
+  /** The same in the caller's language, and one line for experts. */
+  state_text?: string | null
+  state_detail?: string | null
+  disabled?: boolean
   state_since: string | null
   video: { codec: string; width?: number; height?: number; fps?: number; note?: string | null } | null
   audio: { codec: string; rate?: number; note?: string | null } | null

@@ -60,7 +60,7 @@ const en: Messages = {
   },
   cameras: {
     title: 'Cameras', add: 'Add camera', edit: 'Edit camera', url: 'Stream address', urlHint: 'e.g. rtsp://192.168.1.64:554/Streaming/Channels/101; user and password go below', username: 'User', password: 'Password', passwordKeep: 'Saved; leave empty to keep',
-    transport: 'Transport', tcp: 'TCP (recommended)', udp: 'UDP', keep: 'Keep pulling', keepHint: 'Stays connected with nobody watching: opens faster, uses bandwidth.', test: 'Test', testing: 'Testing…', testOk: 'The test passed', testFailed: 'The test failed', advice: 'Advice',
+    transport: 'Transport', tcp: 'TCP (recommended)', udp: 'UDP', keep: 'Keep pulling', keepHint: 'Stays connected with nobody watching: opens faster, uses bandwidth.', test: 'Test', testing: 'Testing…', testPassword: 'The test does not use the saved password: enter it again first.', disable: 'Disable', enable: 'Enable', testOk: 'The test passed', testFailed: 'The test failed', advice: 'Advice',
     step: { resolve: 'Resolve address', connect: 'Connect', describe: 'Ask for media', setup: 'Agree on transport', play: 'Start playing', first_frame: 'First frame' },
     preview: 'Preview', snapshot: 'Snapshot', record: 'Record now', recordStarted: 'Recording “{name}”', recordStop: 'Stop recording', empty: 'No cameras yet', emptyHint: 'Add the first RTSP camera; the test says which step fails.', emptyMember: 'Cameras appear here when a dispatcher adds them.',
     state: { idle: 'Idle', connecting: 'Connecting', live: 'Live', failed: 'Failed', disabled: 'Disabled' }, since: 'since {time}',
@@ -82,6 +82,14 @@ const en: Messages = {
   },
   audit: { title: 'Audit', time: 'Time', actor: 'Who', action: 'Action', object: 'Object', result: 'Result', detail: 'Detail', address: 'Address', seq: 'No.', empty: 'No rows match', ok: 'Done', failed: 'Failed', denied: 'Denied', chain: 'Every row is chained to the one before by SM3; a change shows.' },
   system: { title: 'System', version: 'Version', uptime: 'Uptime', node: 'Node', rooms: 'Rooms', participants: 'Participants', tracks: 'Tracks', storage: 'Storage', used: 'Used', free: 'Free', indicators: 'Indicators', indicator: 'Indicator', value: 'Value', help: 'Meaning', updated: 'Updated {time}', days: '{n} d ', live: 'Auto refresh' },
+  reason: {
+    auth_failed: 'The camera refused the user name or password', closed: 'The camera closed the connection', internal: 'An internal error of the server', no_usable_track: 'The stream has no usable video or audio', not_found: 'The camera has no stream at this path',
+    protocol_error: 'The camera broke the RTSP protocol', resolve_failed: 'The host name cannot be resolved', rubbish: 'What the peer sends is not RTSP or RTP', silent: 'Connected, but no media arrives', timeout: 'The camera did not answer', transport_refused: 'The camera refuses the chosen transport', unreachable: 'The camera cannot be reached',
+  },
+  note: {
+    'b-frames': 'B-frames: recorded; a room needs the media engine', h265: 'H.265: recorded; a room needs the media engine, some browsers replay it', interlaced: 'Interlaced: recorded; a room needs the media engine', profile: 'H.264 profile that browsers lack: recorded', aac: 'AAC: recorded; a room needs the media engine', g722: 'G.722: recorded; a room needs the media engine',
+    has_copy: 'Has a copy that plays', export_only: 'Export only', not_recorded: 'This codec was not recorded',
+  },
 }
 
 export default en

@@ -59,7 +59,7 @@ const zh = {
   },
   cameras: {
     title: '摄像机', add: '添加摄像机', edit: '编辑摄像机', url: '取流地址', urlHint: '例:rtsp://192.168.1.64:554/Streaming/Channels/101,账号密码请填在下面', username: '用户名', password: '密码', passwordKeep: '已保存,留空则不改',
-    transport: '传输方式', tcp: 'TCP(推荐)', udp: 'UDP', keep: '持续拉流', keepHint: '没有人看也保持连接,打开画面更快,占用带宽。', test: '测试', testing: '正在测试…', testOk: '测试通过', testFailed: '测试未通过', advice: '建议',
+    transport: '传输方式', tcp: 'TCP(推荐)', udp: 'UDP', keep: '持续拉流', keepHint: '没有人看也保持连接,打开画面更快,占用带宽。', test: '测试', testing: '正在测试…', testPassword: '测试不用已保存的密码,请重新输入密码再测。', disable: '停用', enable: '启用', testOk: '测试通过', testFailed: '测试未通过', advice: '建议',
     step: { resolve: '解析地址', connect: '建立连接', describe: '询问媒体', setup: '协商传输', play: '开始播放', first_frame: '收到首帧' },
     preview: '预览', snapshot: '截图', record: '立即录制', recordStarted: '已开始录制“{name}”', recordStop: '停止录制', empty: '还没有摄像机', emptyHint: '添加第一路 RTSP 摄像机,测试会告诉你哪一步不通。', emptyMember: '调度员添加摄像机后会出现在这里。',
     state: { idle: '空闲', connecting: '连接中', live: '在线', failed: '失败', disabled: '已停用' }, since: '自 {time}',
@@ -81,6 +81,14 @@ const zh = {
   },
   audit: { title: '审计', time: '时间', actor: '操作人', action: '动作', object: '对象', result: '结果', detail: '详情', address: '地址', seq: '序号', empty: '没有符合条件的记录', ok: '成功', failed: '失败', denied: '拒绝', chain: '每条记录都用 SM3 与上一条相链,改动会被发现。' },
   system: { title: '系统', version: '版本', uptime: '已运行', node: '节点', rooms: '会商室', participants: '在会人数', tracks: '轨道', storage: '存储', used: '已用', free: '可用', indicators: '指标', indicator: '指标', value: '当前值', help: '说明', updated: '更新于 {time}', days: '{n} 天 ', live: '自动刷新' },
+  reason: {
+    auth_failed: '摄像机拒绝了用户名或密码', closed: '摄像机断开了连接', internal: '服务器内部错误', no_usable_track: '码流中没有可用的视频或音频', not_found: '摄像机上没有这个地址',
+    protocol_error: '摄像机的应答不符合 RTSP 规范', resolve_failed: '无法解析主机名', rubbish: '对端发来的不是 RTSP/RTP', silent: '已连接,但没有媒体数据', timeout: '摄像机没有应答', transport_refused: '摄像机不支持所选的传输方式', unreachable: '连不上摄像机',
+  },
+  note: {
+    'b-frames': '含 B 帧:可录像,进会商需要媒体引擎', h265: 'H.265:可录像,进会商需要媒体引擎;部分浏览器能回放', interlaced: '隔行扫描:可录像,进会商需要媒体引擎', profile: 'H.264 档次浏览器不支持:可录像', aac: 'AAC:可录像,进会商需要媒体引擎', g722: 'G.722:可录像,进会商需要媒体引擎',
+    has_copy: '另有可播放的副本', export_only: '仅供导出', not_recorded: '这种编码没有录下来',
+  },
 }
 
 export default zh

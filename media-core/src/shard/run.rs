@@ -319,7 +319,7 @@ impl Shard {
         if track.subs.iter().any(|other| other.key == sub) {
             return;
         }
-        let sub = Sub::new(sub, sink, track.config.codec.clock_rate);
+        let sub = Sub::new(sub, sink, track.config.codec.clock_rate, now);
         track.subs.push(sub);
         self.update_wanted(key, now);
         self.start_waiting_subs(key, now);
@@ -659,6 +659,7 @@ impl Shard {
         let codec = track.config.codec.codec;
         let frame_ticks = track.config.codec.clock_rate / if video { 30 } else { 50 };
         let mut wanting: SmallVec<[usize; 3]> = SmallVec::new();
+        let layers = track.layers.len();
         let Track { subs, last_packet, .. } = track;
         for sub in subs.iter_mut() {
             if sub.paused {
@@ -672,7 +673,7 @@ impl Shard {
             if video {
                 let target = super::layers::choose(last_packet, sub.wish, now).unwrap_or(layer);
                 if sub.current != Some(target) {
-                    if layer == target && keyframe {
+                    if layer == target && keyframe && !sub.waits_for_better(layer, layers, now) {
                         if ready_for_media(sub, &self.transports) {
                             sub.switch(layer, &packet, timestamp, frame_ticks, now);
                         }

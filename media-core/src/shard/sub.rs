@@ -11,7 +11,7 @@ use crate::rtp::vp8::Vp8Munger;
 use bytes::Bytes;
 use rand::Rng;
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Packets that can be asked for again.
@@ -20,6 +20,9 @@ const SENT: usize = 1024;
 pub(super) const BURST_STEP: usize = 24;
 /// RTP ticks between the frames of a burst: the decoder is to run through them, not to play them.
 const BURST_TICKS: u32 = 90;
+
+/// How long a tap holds out for the best layer.
+const TAP_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Where a subscription's packets go.
 pub(super) enum Sink {
@@ -63,6 +66,7 @@ pub(super) struct Sub {
     pub vp8: Vp8Munger,
     /// Packets of the cached group that still have to go out, with their squeezed times.
     pub burst: VecDeque<(MediaPacket, u32)>,
+    created: Instant,
     sent: Box<[Sent]>,
 }
 
@@ -76,7 +80,7 @@ pub(super) struct Ready {
 }
 
 impl Sub {
-    pub fn new(key: SubKey, sink: Sink, clock_rate: u32) -> Self {
+    pub fn new(key: SubKey, sink: Sink, clock_rate: u32, now: Instant) -> Self {
         let mut rng = rand::rng();
         // The first number stays low: receivers must agree on the roll-over count without a hint (RFC 3711 3.3.1).
         let first = rng.random_range(1..0x7000);
@@ -93,7 +97,17 @@ impl Sub {
             munger: Munger::new(clock_rate, first, rng.random()),
             vp8: Vp8Munger::default(),
             burst: VecDeque::new(),
+            created: now,
         }
+    }
+
+    /// Whether a first keyframe of `layer` should be let pass: a recording that is to begin waits a
+    /// moment for the best layer, which its publisher may have switched off while nobody looked.
+    pub fn waits_for_better(&self, layer: usize, layers: usize, now: Instant) -> bool {
+        matches!(self.sink, Sink::Tap { .. })
+            && self.current.is_none()
+            && layer + 1 < layers
+            && now.saturating_duration_since(self.created) < TAP_PATIENCE
     }
 
     pub fn transport(&self) -> Option<&Outgoing> {
@@ -275,7 +289,7 @@ mod tests {
             last_report: None,
             loss: 0.0,
         };
-        let mut sub = Sub::new(SubKey::next(), Sink::Transport(outgoing), 90_000);
+        let mut sub = Sub::new(SubKey::next(), Sink::Transport(outgoing), 90_000, now);
         let group: Vec<(MediaPacket, u32)> = (0..50u32).map(|i| (packet(1000 + u64::from(i)), 5000 + i / 2 * 3600)).collect();
         sub.begin_burst(group.iter(), now);
         let mut previous: Option<(u16, u32)> = None;

@@ -56,7 +56,7 @@ def test_a_room_for_h264_takes_nothing_else_and_says_so(site, run, single):
             muted = []
             actor.on("track_muted", lambda _, publication: muted.append(publication.sid))
             refused = await Stage(actor, 550).open(codec=rtc.VideoCodec.VP8)
-            await until("being told", lambda: muted == [refused.video.sid])
+            await until("being told", lambda: refused.video.sid in muted)
             assert not seen.numbers
             await actor.local_participant.unpublish_track(refused.audio.sid)
             await refused.close()

@@ -23,6 +23,8 @@ export interface Pane {
   quality: ConnectionQuality
   cameraState: string
   cameraReason: string
+  /** Why its picture cannot come into a room, as a code such as `h265`. */
+  cameraNote: string
   /** The codec this browser, or somebody, cannot decode. */
   undecodable: string
   failure: string
@@ -75,6 +77,7 @@ function pane(person: Participant, kind: Pane['kind'], pub: TrackPublication | n
     quality: person.connectionQuality,
     cameraState: person.attributes['rongtong.state'] ?? '',
     cameraReason: person.attributes['rongtong.reason'] ?? '',
+    cameraNote: person.attributes['rongtong.video_note'] ?? '',
     undecodable: blocked ?? (failure === 'codec' ? codec : ''),
     failure: failure === 'other' ? codec : '',
   }
@@ -92,7 +95,7 @@ export function paneStatus(pane: Pane, decoded: boolean): PaneStatus {
     if (pane.cameraState === 'failed') return { show: 'words', word: 'noSignal', reason: pane.cameraReason }
     if (pane.cameraState === 'disabled' || pane.cameraState === 'idle') return { show: 'words', word: 'stopped', reason: pane.cameraReason }
     if (!pane.sending) {
-      if (pane.cameraState === 'live' && !pane.publication && pane.cameraReason) return { show: 'words', word: 'engine', reason: pane.cameraReason }
+      if (!pane.publication && pane.cameraNote) return { show: 'words', word: 'engine', reason: pane.cameraNote }
       return pane.publication ? { show: 'words', word: 'stopped' } : { show: 'words', word: 'cameraConnecting', busy: true, reason: pane.cameraReason }
     }
   }

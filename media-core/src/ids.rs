@@ -53,16 +53,23 @@ text_id!(
 );
 
 impl RoomSid {
-    pub fn random() -> Self { Self::new(format!("RM_{}", random_suffix())) }
+    pub fn random() -> Self {
+        Self::new(format!("RM_{}", random_suffix()))
+    }
 }
 impl ParticipantSid {
-    pub fn random() -> Self { Self::new(format!("PA_{}", random_suffix())) }
+    pub fn random() -> Self {
+        Self::new(format!("PA_{}", random_suffix()))
+    }
 }
 impl TrackSid {
     /// The second letter tells the kind in logs, as LiveKit's do: `TR_VC…` a camera, `TR_AM…` a microphone.
     pub fn random(kind: crate::media::Kind, source: crate::media::Source) -> Self {
         use crate::media::{Kind, Source};
-        let kind = match kind { Kind::Audio => 'A', Kind::Video => 'V' };
+        let kind = match kind {
+            Kind::Audio => 'A',
+            Kind::Video => 'V',
+        };
         let source = match source {
             Source::Camera => "C",
             Source::Microphone => "M",

@@ -68,8 +68,16 @@ impl Codec {
     /// From `a=rtpmap`'s encoding name, in any case.
     pub fn from_rtp_name(name: &str) -> Option<Self> {
         [
-            Self::Aac, Self::Av1, Self::G722, Self::H264, Self::H265, Self::Opus, Self::Pcma, Self::Pcmu,
-            Self::Vp8, Self::Vp9,
+            Self::Aac,
+            Self::Av1,
+            Self::G722,
+            Self::H264,
+            Self::H265,
+            Self::Opus,
+            Self::Pcma,
+            Self::Pcmu,
+            Self::Vp8,
+            Self::Vp9,
         ]
         .into_iter()
         .find(|codec| codec.rtp_name().eq_ignore_ascii_case(name))
@@ -77,7 +85,10 @@ impl Codec {
 
     /// `video/H264`, `audio/opus`.
     pub fn mime(self) -> String {
-        let kind = match self.kind() { Kind::Audio => "audio", Kind::Video => "video" };
+        let kind = match self.kind() {
+            Kind::Audio => "audio",
+            Kind::Video => "video",
+        };
         format!("{kind}/{}", self.rtp_name())
     }
 }

@@ -15,11 +15,7 @@ const MILLIS: &[BorrowedFormatItem<'static>] =
 
 /// Now, in milliseconds since 1970-01-01 UTC.
 pub fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-        })
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Milliseconds as RFC 3339, for example `2026-01-31T08:00:00.000Z`.
@@ -49,10 +45,7 @@ mod tests {
     #[test]
     fn a_known_instant_is_written_with_milliseconds() {
         assert_eq!(rfc3339(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
-        assert_eq!(
-            parse_rfc3339("2023-11-15T06:13:20.123+08:00"),
-            Some(1_700_000_000_123)
-        );
+        assert_eq!(parse_rfc3339("2023-11-15T06:13:20.123+08:00"), Some(1_700_000_000_123));
         assert_eq!(parse_rfc3339("yesterday"), None);
     }
 

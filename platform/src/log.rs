@@ -24,15 +24,10 @@ pub enum LogError {
 /// Starts the log for the whole process; once.
 pub fn init(config: &Log) -> Result<(), LogError> {
     let layer = match config.format {
-        LogFormat::Json => fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_writer(io::stderr)
-            .boxed(),
-        LogFormat::Text => fmt::layer()
-            .with_writer(io::stderr)
-            .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-            .boxed(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
+        LogFormat::Text => {
+            fmt::layer().with_writer(io::stderr).with_ansi(io::IsTerminal::is_terminal(&io::stderr())).boxed()
+        }
     };
     let level: Targets = config.level.parse()?;
     // These crates warn of what browsers do every day: unknown extensions, probes.
@@ -40,7 +35,5 @@ pub fn init(config: &Log) -> Result<(), LogError> {
         if config.level.contains(name) { level } else { level.with_target(name, LevelFilter::ERROR) }
     };
     let level = ["rtc_dtls", "rtc_sctp", "rtc_srtp", "retina"].into_iter().fold(level, quiet);
-    Ok(Registry::default()
-        .with(layer.with_filter(level))
-        .try_init()?)
+    Ok(Registry::default().with(layer.with_filter(level)).try_init()?)
 }

@@ -37,9 +37,7 @@ impl MetricConstructor<Histogram> for Buckets {
 }
 
 /// For durations in seconds, from 1 ms to 10 s.
-pub const SECONDS: &[f64] = &[
-    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+pub const SECONDS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// One line of the system page.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
@@ -96,22 +94,10 @@ macro_rules! series {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("rongtong");
-        let (resident, descriptors, uptime) = (
-            FloatGauge::default(),
-            Gauge::default(),
-            FloatGauge::default(),
-        );
+        let (resident, descriptors, uptime) = (FloatGauge::default(), Gauge::default(), FloatGauge::default());
         registry.register("process_resident_bytes", "Memory in use", resident.clone());
-        registry.register(
-            "process_open_fds",
-            "Open file descriptors",
-            descriptors.clone(),
-        );
-        registry.register(
-            "process_uptime_seconds",
-            "Time since the start",
-            uptime.clone(),
-        );
+        registry.register("process_open_fds", "Open file descriptors", descriptors.clone());
+        registry.register("process_uptime_seconds", "Time since the start", uptime.clone());
         Self {
             started: Instant::now(),
             registry: Mutex::new(registry),
@@ -146,14 +132,7 @@ impl Metrics {
         help: &'static str,
         read: impl Fn() -> f64 + Send + Sync + 'static,
     ) {
-        self.indicators.lock().insert(
-            name,
-            Watched {
-                unit,
-                help,
-                read: Box::new(read),
-            },
-        );
+        self.indicators.lock().insert(name, Watched { unit, help, read: Box::new(read) });
     }
 
     /// The lines of the system page, with those of the process first.
@@ -166,24 +145,9 @@ impl Metrics {
             help: help.to_owned(),
         };
         let mut lines = vec![
-            line(
-                "process_resident",
-                self.resident.get(),
-                "byte",
-                "Memory in use",
-            ),
-            line(
-                "process_open_fds",
-                self.descriptors.get() as f64,
-                "",
-                "Open file descriptors",
-            ),
-            line(
-                "process_uptime",
-                self.uptime.get(),
-                "s",
-                "Time since the start",
-            ),
+            line("process_resident", self.resident.get(), "byte", "Memory in use"),
+            line("process_open_fds", self.descriptors.get() as f64, "", "Open file descriptors"),
+            line("process_uptime", self.uptime.get(), "s", "Time since the start"),
         ];
         for (name, watched) in self.indicators.lock().iter() {
             lines.push(line(name, (watched.read)(), watched.unit, watched.help));
@@ -208,8 +172,7 @@ impl Metrics {
     fn read_process(&self) {
         self.uptime.set(self.started.elapsed().as_secs_f64());
         if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
-            self.descriptors
-                .set(i64::try_from(entries.count()).unwrap_or(i64::MAX));
+            self.descriptors.set(i64::try_from(entries.count()).unwrap_or(i64::MAX));
         }
         if let Ok(status) = std::fs::read_to_string("/proc/self/status")
             && let Some(kib) = status
@@ -241,19 +204,10 @@ mod tests {
     fn labels_and_buckets_are_rendered() {
         let metrics = Metrics::default();
         let labels = vec![("route", "/api".to_owned())];
-        metrics
-            .seconds_by("http_request_seconds", "Time")
-            .get_or_create(&labels)
-            .observe(0.02);
-        metrics
-            .counters("http_requests", "Requests")
-            .get_or_create(&labels)
-            .inc();
+        metrics.seconds_by("http_request_seconds", "Time").get_or_create(&labels).observe(0.02);
+        metrics.counters("http_requests", "Requests").get_or_create(&labels).inc();
         let text = metrics.render();
-        assert!(
-            text.contains("rongtong_http_requests_total{route=\"/api\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("rongtong_http_requests_total{route=\"/api\"} 1"), "{text}");
         assert!(text.contains("le=\"0.025\",route=\"/api\"} 1"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }

@@ -53,7 +53,8 @@ impl Export {
             File::open(&track.media)?.read_exact(&mut init)?;
             traks.push(fmp4::take_trak(&init, number as u32 + 1).ok_or_else(|| damaged("init segment"))?);
         }
-        let shift_ms = tracks.iter().map(|track| track.index.header.start_ms).min().unwrap_or(0).min(0).saturating_neg();
+        let shift_ms =
+            tracks.iter().map(|track| track.index.header.start_ms).min().unwrap_or(0).min(0).saturating_neg();
         let end = tracks.iter().map(|t| t.index.header.start_ms.saturating_add(t.index.duration_ms())).max();
         let duration = end.unwrap_or(0).saturating_add(shift_ms).max(0);
         let head = fmp4::join_init(&traks, u64::try_from(duration).unwrap_or(0));
@@ -138,8 +139,11 @@ fn damaged(what: &str) -> io::Error {
 
 /// A name for files: nothing that a file system or a header minds.
 pub fn plain_name(text: &str) -> String {
-    let plain: String =
-        text.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ') { c } else { '_' }).take(80).collect();
+    let plain: String = text
+        .chars()
+        .map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ') { c } else { '_' })
+        .take(80)
+        .collect();
     let plain = plain.trim_matches([' ', '.']).to_owned();
     if plain.is_empty() { "recording".to_owned() } else { plain }
 }

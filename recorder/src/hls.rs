@@ -58,7 +58,9 @@ fn segments(index: &Index, video: bool) -> Vec<Segment> {
         }
         open.get_or_insert((position, entry));
     }
-    if index.ended && let Some((from, _)) = open {
+    if index.ended
+        && let Some((from, _)) = open
+    {
         segments.push(segment(index, from, index.fragments.len()));
     }
     segments

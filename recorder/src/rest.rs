@@ -47,7 +47,9 @@ impl From<RecordFault> for Problem {
                 "The disk is nearly full; nothing can be recorded for now.",
             )),
             RecordFault::NotFound => Problem::not_found(said("没有这个录像。", "There is no such recording.")),
-            RecordFault::Room(_) => Problem::conflict(said("会议室已关闭。", "The room is closed.")).code("room_closed"),
+            RecordFault::Room(_) => {
+                Problem::conflict(said("会议室已关闭。", "The room is closed.")).code("room_closed")
+            }
             RecordFault::Running(_) => {
                 Problem::conflict(said("正在录制中。", "It is being recorded.")).code("recording_running")
             }
@@ -56,4 +58,3 @@ impl From<RecordFault> for Problem {
         }
     }
 }
-

@@ -78,7 +78,11 @@ pub struct Recorder {
 
 impl Recorder {
     /// Repairs what a crash left, then watches for rooms whose recordings are to go on.
-    pub async fn start(platform: Arc<Platform>, rooms: Arc<Rooms>, options: RecorderOptions) -> Result<Arc<Self>, RecordFault> {
+    pub async fn start(
+        platform: Arc<Platform>,
+        rooms: Arc<Rooms>,
+        options: RecorderOptions,
+    ) -> Result<Arc<Self>, RecordFault> {
         std::fs::create_dir_all(&options.dir)?;
         let events = rooms.observe();
         let wanted = recover::recover(&platform.db, &options).await?;
@@ -345,7 +349,8 @@ impl Recorder {
         if want.until_ms < now_ms() {
             return;
         }
-        let title = if want.title.ends_with("（续）") { want.title.clone() } else { format!("{}（续）", want.title) };
+        let title =
+            if want.title.ends_with("（续）") { want.title.clone() } else { format!("{}（续）", want.title) };
         let begun = match room {
             Some(room) => self.begin(room, "room", want.subject.clone(), title, &want.started_by, None).await,
             None => self.start_camera(&want.subject, &title, &want.started_by).await,

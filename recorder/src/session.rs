@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use rongtong_media_core::ids::{Identity, ParticipantSid, TrackSid};
 use rongtong_media_core::media::{Kind, Source};
 use rongtong_media_core::room::{
-    Join, LeaveReason, Membership, ParticipantKind, Permission, Room, RoomError, RoomEvent, Rooms, Tap, TapItem, TrackInfo,
+    Join, LeaveReason, Membership, ParticipantKind, Permission, Room, RoomError, RoomEvent, Rooms, Tap, TapItem,
+    TrackInfo,
 };
 use rongtong_platform::clock::now_ms;
 use rongtong_platform::metrics::Metrics;

@@ -29,8 +29,37 @@ pub fn clip(dir: &Path, codec: &str, size: &str, seconds: u32, coder: &[&str]) -
     args.extend(["-pix_fmt", "yuv420p", "-video_track_timescale", "90000", file.to_str().unwrap()]);
     run("ffmpeg", &args);
     let filter = format!("{codec}_mp4toannexb,{codec}_metadata=aud=insert");
-    run("ffmpeg", &["-v", "error", "-y", "-i", file.to_str().unwrap(), "-c", "copy", "-bsf:v", &filter, "-f", codec, raw.to_str().unwrap()]);
-    let (times, _) = run("ffprobe", &["-v", "error", "-select_streams", "v", "-show_entries", "packet=pts", "-of", "csv=p=0", file.to_str().unwrap()]);
+    run(
+        "ffmpeg",
+        &[
+            "-v",
+            "error",
+            "-y",
+            "-i",
+            file.to_str().unwrap(),
+            "-c",
+            "copy",
+            "-bsf:v",
+            &filter,
+            "-f",
+            codec,
+            raw.to_str().unwrap(),
+        ],
+    );
+    let (times, _) = run(
+        "ffprobe",
+        &[
+            "-v",
+            "error",
+            "-select_streams",
+            "v",
+            "-show_entries",
+            "packet=pts",
+            "-of",
+            "csv=p=0",
+            file.to_str().unwrap(),
+        ],
+    );
     let times: Vec<i64> = times.split_whitespace().map(|t| t.trim_end_matches(',').parse().unwrap()).collect();
     let first = times[0];
     let mut units: Vec<Vec<Bytes>> = Vec::new();
@@ -133,15 +162,12 @@ pub struct Probed {
 pub fn probe(file: &Path) -> Probed {
     let fields = |name: &str| {
         let entry = format!("stream={name}");
-        let (out, _) = run("ffprobe", &["-v", "error", "-show_entries", &entry, "-of", "csv=p=0", file.to_str().unwrap()]);
+        let (out, _) =
+            run("ffprobe", &["-v", "error", "-show_entries", &entry, "-of", "csv=p=0", file.to_str().unwrap()]);
         out.lines().map(|line| line.trim_end_matches(',').to_owned()).filter(|l| !l.is_empty()).collect::<Vec<_>>()
     };
     let numbers = |name: &str| fields(name).iter().map(|text| text.parse().unwrap_or(f64::NAN)).collect();
-    Probed {
-        codecs: fields("codec_name"),
-        durations: numbers("duration"),
-        sizes: fields("width,height"),
-    }
+    Probed { codecs: fields("codec_name"), durations: numbers("duration"), sizes: fields("width,height") }
 }
 
 /// Decodes everything; panics at the first complaint.
@@ -155,7 +181,21 @@ pub fn decodes_cleanly(file: &Path) {
 
 /// Frames (or sound packets) that ffprobe decodes or counts in the first stream.
 pub fn frames(file: &Path) -> usize {
-    let (out, _) = run("ffprobe", &["-v", "error", "-count_packets", "-select_streams", "0", "-show_entries", "stream=nb_read_packets", "-of", "csv=p=0", file.to_str().unwrap()]);
+    let (out, _) = run(
+        "ffprobe",
+        &[
+            "-v",
+            "error",
+            "-count_packets",
+            "-select_streams",
+            "0",
+            "-show_entries",
+            "stream=nb_read_packets",
+            "-of",
+            "csv=p=0",
+            file.to_str().unwrap(),
+        ],
+    );
     out.trim().trim_end_matches(',').parse().unwrap()
 }
 

@@ -56,9 +56,15 @@ struct Publisher {
 impl Publisher {
     fn join(room: &Arc<Room>, identity: &str) -> Self {
         let member = room
-            .join(Join { identity: identity.into(), name: "张三".into(), permission: Permission::full(), ..Join::default() })
+            .join(Join {
+                identity: identity.into(),
+                name: "张三".into(),
+                permission: Permission::full(),
+                ..Join::default()
+            })
             .unwrap();
-        let publish = |source, codec| room.publish(&member.info.sid, TrackSpec::new(source, codec), Keyframes::Cached).unwrap();
+        let publish =
+            |source, codec| room.publish(&member.info.sid, TrackSpec::new(source, codec), Keyframes::Cached).unwrap();
         let video = publish(Source::Camera, CodecParams::h264());
         let audio = publish(Source::Microphone, CodecParams::pcma());
         Self { video, audio, room: room.clone(), member, next: Default::default() }
@@ -116,8 +122,10 @@ fn open(site: &Site, name: &str, title: &str) -> Arc<Room> {
 
 /// The API behind a real socket; the address and a session of an administrator.
 async fn serve(site: &Site) -> (String, String) {
-    let api = utoipa_axum::router::OpenApiRouter::<()>::new()
-        .nest("/api/v1", rest::routes(site.recorder.clone()).merge(rongtong_platform::rest::routes(site.platform.clone())));
+    let api = utoipa_axum::router::OpenApiRouter::<()>::new().nest(
+        "/api/v1",
+        rest::routes(site.recorder.clone()).merge(rongtong_platform::rest::routes(site.platform.clone())),
+    );
     let (router, document) = api.split_for_parts();
     assert!(document.paths.paths.contains_key("/api/v1/recordings/{id}/tracks/{track}/index.m3u8"));
     let app = rongtong_platform::web::stack(router, site.platform.clone());
@@ -214,7 +222,10 @@ async fn a_room_is_recorded_listed_watched_downloaded_and_deleted() {
     }
     let row = |id: &str| done["tracks"].as_array().unwrap().iter().find(|t| t["id"] == id).unwrap().clone();
     assert_eq!((row(&video)["width"].as_i64(), row(&video)["playable"].as_bool()), (Some(320), Some(true)));
-    assert_eq!((row(&original)["note"].as_str(), row(&original)["playable"].as_bool()), (Some("has_copy"), Some(false)));
+    assert_eq!(
+        (row(&original)["note"].as_str(), row(&original)["playable"].as_bool()),
+        (Some("has_copy"), Some(false))
+    );
     assert_eq!(row(&copy)["original_of"].as_str(), Some(original.as_str()));
 
     // ffmpeg plays the playlists over HTTP.
@@ -242,7 +253,8 @@ async fn a_room_is_recorded_listed_watched_downloaded_and_deleted() {
     assert_eq!(call("DELETE", &one, &token, &[]).await.status, 204);
     assert_eq!(call("GET", &one, &token, &[]).await.status, 404);
     assert_eq!(std::fs::read_dir(site.dir.path().join("data/recordings")).unwrap().count(), 0);
-    let audit = site.platform.audit.list(&AuditFilter { action: Some("recording".into()), ..AuditFilter::default() }, 50).await;
+    let audit =
+        site.platform.audit.list(&AuditFilter { action: Some("recording".into()), ..AuditFilter::default() }, 50).await;
     let actions: Vec<_> = audit.unwrap().into_iter().rev().map(|row| (row.action, row.result)).collect();
     let wanted = [
         ("recording.start", "ok"),
@@ -288,7 +300,9 @@ async fn only_those_who_may_and_only_pages_that_fit() {
         site.recorder.stop(&recording.row.id).await.unwrap();
     }
     let first = call("GET", &format!("{base}/recordings?limit=2"), &token, &[]).await.json();
-    let subjects = |page: &Value| page["items"].as_array().unwrap().iter().map(|r| r["subject"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let subjects = |page: &Value| {
+        page["items"].as_array().unwrap().iter().map(|r| r["subject"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
     assert_eq!(subjects(&first), ["c", "b"]);
     let cursor = first["next_cursor"].as_str().unwrap();
     let second = call("GET", &format!("{base}/recordings?limit=2&cursor={cursor}"), &token, &[]).await.json();
@@ -297,7 +311,9 @@ async fn only_those_who_may_and_only_pages_that_fit() {
     assert_eq!(subjects(&by_room), ["b"]);
     let wrong = call("GET", &format!("{base}/recordings?from=yesterday"), &token, &[]).await;
     assert_eq!(wrong.status, 422);
-    let empty = call("GET", &format!("{base}/recordings/{}/download", first["items"][0]["id"].as_str().unwrap()), &token, &[]).await;
+    let empty =
+        call("GET", &format!("{base}/recordings/{}/download", first["items"][0]["id"].as_str().unwrap()), &token, &[])
+            .await;
     assert_eq!((empty.status, empty.json()["code"].as_str()), (404, Some("recording_empty")));
 }
 
@@ -397,7 +413,10 @@ async fn after_a_kill_all_but_the_last_fragment_plays_and_the_recording_goes_on(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let more = next.recorder.get(&running.unwrap()).await.unwrap();
-    assert_eq!((more.row.title.as_str(), more.row.state.as_str(), more.row.started_by.as_str()), ("值班（续）", "recording", "p"));
+    assert_eq!(
+        (more.row.title.as_str(), more.row.state.as_str(), more.row.started_by.as_str()),
+        ("值班（续）", "recording", "p")
+    );
     assert!(back.info().recording);
     next.recorder.stop(&more.row.id).await.unwrap();
 }

@@ -26,10 +26,19 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// What a track sends to the thread. `track` tells the tracks of a recording apart.
 pub enum Job {
-    Begin { track: u32, about: TrackAbout },
-    Output { track: u32, output: Output },
+    Begin {
+        track: u32,
+        about: TrackAbout,
+    },
+    Output {
+        track: u32,
+        output: Output,
+    },
     /// The track cannot be recorded; it is listed with the reason.
-    Refused { track: u32, note: &'static str },
+    Refused {
+        track: u32,
+        note: &'static str,
+    },
 }
 
 pub struct Writing {

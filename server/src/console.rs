@@ -29,7 +29,9 @@ pub async fn serve(request: Request) -> Response {
             let cache = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
             answer(file, cache)
         }
-        _ if path.starts_with("assets/") => Problem::not_found(said("没有这个地址。", "There is nothing at this address.")).into_response(),
+        _ if path.starts_with("assets/") => {
+            Problem::not_found(said("没有这个地址。", "There is nothing at this address.")).into_response()
+        }
         _ => match Files::get("index.html") {
             Some(page) => answer(page, "no-cache"),
             None => StatusCode::NOT_FOUND.into_response(),
@@ -38,7 +40,8 @@ pub async fn serve(request: Request) -> Response {
 }
 
 fn answer(file: rust_embed::EmbeddedFile, cache: &'static str) -> Response {
-    let kind = HeaderValue::from_str(file.metadata.mimetype()).unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    let kind =
+        HeaderValue::from_str(file.metadata.mimetype()).unwrap_or(HeaderValue::from_static("application/octet-stream"));
     let mut response = Response::new(Body::from(file.data));
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));

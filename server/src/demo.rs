@@ -14,7 +14,8 @@ use std::sync::Arc;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const ROOM: &str = "demo";
-const NAMES: [&str; 6] = ["演示摄像机·东门", "演示摄像机·厂区", "演示摄像机·河岸", "演示摄像机·仓库", "演示摄像机·路口", "演示摄像机·楼顶"];
+const NAMES: [&str; 6] =
+    ["演示摄像机·东门", "演示摄像机·厂区", "演示摄像机·河岸", "演示摄像机·仓库", "演示摄像机·路口", "演示摄像机·楼顶"];
 
 /// Starts the demo cameras and makes sure that they and the demo room are in the
 /// database, before the cameras are loaded from there.
@@ -88,7 +89,10 @@ pub fn greet(config: &Config, bootstrap: &Bootstrap, demo: u32) {
     }
     match &bootstrap.first_sign_in {
         Some(first) => {
-            println!("  首次登录 first sign-in:  账号 account {}   一次性密码 one-time password {}", first.account, first.password);
+            println!(
+                "  首次登录 first sign-in:  账号 account {}   一次性密码 one-time password {}",
+                first.account, first.password
+            );
             println!("     (also in {})", first.file.display());
         }
         None => {

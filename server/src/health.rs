@@ -48,7 +48,11 @@ async fn metrics(State(health): State<Health>, request: axum::extract::Request) 
     let allowed = client.is_local()
         || request.extensions().get::<Principal>().is_some_and(|principal| principal.may(Permission::ReadSystem));
     if !allowed {
-        return Problem::forbidden(said("只有本机或有权限的人可以读取指标。", "Metrics are for this machine and for those allowed to read them.")).into_response();
+        return Problem::forbidden(said(
+            "只有本机或有权限的人可以读取指标。",
+            "Metrics are for this machine and for those allowed to read them.",
+        ))
+        .into_response();
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], health.platform.metrics.render()).into_response()

@@ -37,10 +37,7 @@ pub fn bind(address: SocketAddr, key: &str) -> Result<std::net::TcpListener, Fai
 }
 
 pub async fn http(listener: std::net::TcpListener, app: Router, handle: Handle<SocketAddr>) -> std::io::Result<()> {
-    axum_server::from_tcp(listener)?
-        .handle(handle)
-        .serve(app.into_make_service_with_connect_info::<SocketAddr>())
-        .await
+    axum_server::from_tcp(listener)?.handle(handle).serve(app.into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
 pub async fn https(

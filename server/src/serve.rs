@@ -202,8 +202,11 @@ fn start_shards(config: &Config) -> Result<Vec<ShardHandle>, Failure> {
                 core: (count > 1).then_some(index),
             })
             .map_err(|error| {
-                format!("media.udp_port {} or media.tcp_port {} can't be bound: {error}", media.udp_port, media.tcp_port)
-                    .into()
+                format!(
+                    "media.udp_port {} or media.tcp_port {} can't be bound: {error}",
+                    media.udp_port, media.tcp_port
+                )
+                .into()
             })
         })
         .collect()

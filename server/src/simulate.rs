@@ -35,9 +35,8 @@ pub enum Device {
 
 pub async fn run(device: Device) -> Result<(), Box<dyn std::error::Error>> {
     let Device::Rtsp { listen, cameras, width, height, fps, kbit, gop, username, password } = device;
-    let auth = username
-        .zip(password)
-        .map(|(username, password)| Auth { scheme: AuthScheme::Digest, username, password });
+    let auth =
+        username.zip(password).map(|(username, password)| Auth { scheme: AuthScheme::Digest, username, password });
     let cameras = (0..cameras)
         .map(|index| CameraSpec {
             width,

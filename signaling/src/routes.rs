@@ -80,12 +80,7 @@ async fn connect(shared: Arc<Shared>, path: Path, headers: HeaderMap, uri: Uri, 
 }
 
 /// Gives the socket to the session it belongs to, if that is still here.
-async fn resume(
-    shared: Arc<Shared>,
-    admission: Admission,
-    params: JoinParams,
-    socket: axum::extract::ws::WebSocket,
-) {
+async fn resume(shared: Arc<Shared>, admission: Admission, params: JoinParams, socket: axum::extract::ws::WebSocket) {
     let asked = params.resume.and_then(|resume| resume.sid);
     let found = shared.boards.find(&admission.room, &admission.identity);
     let Some(handle) = found.filter(|it| asked.is_none_or(|sid| sid == it.sid)) else {

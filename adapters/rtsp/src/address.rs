@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn credentials_are_taken_out_of_the_url() {
-        let (url, credentials) = CameraUrl::parse("rtsp://admin:p%40ss:1@10.0.0.5/Streaming/Channels/101?x=1#f").unwrap();
+        let (url, credentials) =
+            CameraUrl::parse("rtsp://admin:p%40ss:1@10.0.0.5/Streaming/Channels/101?x=1#f").unwrap();
         assert_eq!(url.as_str(), "rtsp://10.0.0.5/Streaming/Channels/101?x=1");
         let credentials = credentials.unwrap();
         assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("admin", "p@ss:1"));

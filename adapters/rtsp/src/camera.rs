@@ -88,7 +88,12 @@ impl Task {
                 let Err(failure) = result else { continue };
                 failures = if lived > STEADY { 1 } else { failures.saturating_add(1) };
                 self.metrics.failed(failure.reason);
-                tracing::warn!(camera = self.shared.id, reason = failure.reason.code(), detail = failure.detail, "a camera failed");
+                tracing::warn!(
+                    camera = self.shared.id,
+                    reason = failure.reason.code(),
+                    detail = failure.detail,
+                    "a camera failed"
+                );
                 let pause = self.config.pause(failures, failure.reason);
                 self.set_state(CameraState::Failed, Some(failure));
                 let until = Instant::now() + pause;
@@ -139,7 +144,9 @@ impl Task {
         let plan = session.plan();
         let slots = [(&plan.video, Slot::Video), (&plan.audio, Slot::Audio)];
         let taken = slots.into_iter().filter_map(|(stream, slot)| Some((stream.as_ref()?, slot)));
-        self.streams = taken.map(|(stream, slot)| Stream { index: stream.index, slot, pipe: Pipe::new(stream), report: None }).collect();
+        self.streams = taken
+            .map(|(stream, slot)| Stream { index: stream.index, slot, pipe: Pipe::new(stream), report: None })
+            .collect();
         for at in 0..self.streams.len() {
             self.publish(at);
         }
@@ -273,7 +280,9 @@ impl Task {
                     self.presences.push(presence);
                     different = true;
                 }
-                Err(error) => tracing::warn!(camera = self.shared.id, room = %name, %error, "a camera could not join a room"),
+                Err(error) => {
+                    tracing::warn!(camera = self.shared.id, room = %name, %error, "a camera could not join a room")
+                }
             }
         }
         if renamed {

@@ -15,7 +15,8 @@ impl CameraMetrics {
         Self {
             connects: metrics.counter("camera_connects", "Attempts to connect to a camera"),
             packets: metrics.counter("camera_packets", "RTP packets of cameras handed to rooms"),
-            damaged: metrics.counter("camera_damaged_units", "Pictures or packets of cameras that were lost or malformed"),
+            damaged: metrics
+                .counter("camera_damaged_units", "Pictures or packets of cameras that were lost or malformed"),
             failures: metrics.counters("camera_failures", "Failed camera sessions, by reason"),
         }
     }

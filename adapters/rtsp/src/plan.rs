@@ -145,10 +145,19 @@ mod tests {
     use proptest::prelude::*;
 
     fn offered(media: &str, encoding: &str, payload_type: u8) -> Offered {
-        Offered { media: media.into(), encoding: encoding.into(), payload_type, clock_rate: 90_000, channels: None, framerate: None, size: None }
+        Offered {
+            media: media.into(),
+            encoding: encoding.into(),
+            payload_type,
+            clock_rate: 90_000,
+            channels: None,
+            framerate: None,
+            size: None,
+        }
     }
 
-    const SDP: &[u8] = b"v=0\r\nm=video 0 RTP/AVP 96\r\na=fmtp:96 packetization-mode=1; sprop-parameter-sets=Z0I=,aM4=\r\n\
+    const SDP: &[u8] =
+        b"v=0\r\nm=video 0 RTP/AVP 96\r\na=fmtp:96 packetization-mode=1; sprop-parameter-sets=Z0I=,aM4=\r\n\
         m=audio 0 RTP/AVP 96\r\na=fmtp:96 streamtype=5;config=1408\r\n";
 
     #[test]

@@ -56,7 +56,12 @@ pub enum Heard {
 }
 
 impl Presence {
-    pub fn join(room: Arc<Room>, camera: &str, name: &str, attributes: BTreeMap<String, String>) -> Result<Self, RoomError> {
+    pub fn join(
+        room: Arc<Room>,
+        camera: &str,
+        name: &str,
+        attributes: BTreeMap<String, String>,
+    ) -> Result<Self, RoomError> {
         let identity = identity(camera);
         let membership = room.join(Join {
             identity: identity.as_str().to_owned(),
@@ -123,7 +128,8 @@ impl Presence {
     }
 
     pub fn describe(&self, name: Option<&str>, attributes: BTreeMap<String, String>) {
-        let change = ParticipantChange { name: name.map(str::to_owned), attributes: Some(attributes), ..Default::default() };
+        let change =
+            ParticipantChange { name: name.map(str::to_owned), attributes: Some(attributes), ..Default::default() };
         if let Err(error) = self.room.update_participant(&self.sid, change) {
             tracing::debug!(room = %self.room.name(), %error, "a camera's state could not be told to its room");
         }

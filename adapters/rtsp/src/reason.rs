@@ -61,7 +61,9 @@ impl Reason {
             Self::Internal => ("服务器内部错误", "an internal error of this server"),
             Self::NoUsableTrack => ("码流中没有可用的视频或音频", "the stream has no video or audio that can be used"),
             Self::NotFound => ("摄像机上没有这个地址（路径）", "the camera has no stream at this path"),
-            Self::ProtocolError => ("摄像机的应答不符合 RTSP 规范或拒绝了请求", "the camera refused a request or broke the RTSP protocol"),
+            Self::ProtocolError => {
+                ("摄像机的应答不符合 RTSP 规范或拒绝了请求", "the camera refused a request or broke the RTSP protocol")
+            }
             Self::ResolveFailed => ("无法解析主机名", "the host name can't be resolved"),
             Self::Rubbish => ("对端发来的数据不是有效的 RTSP/RTP", "what the peer sends is not valid RTSP or RTP"),
             Self::Silent => ("连接成功，但没有收到媒体数据", "connected, but no media arrives"),
@@ -78,18 +80,42 @@ impl Reason {
     /// What to try.
     pub fn advice(self, language: Language) -> &'static str {
         let (chinese, english) = match self {
-            Self::AuthFailed => ("请核对用户名和密码；多次输错后摄像机可能会锁定账号数分钟", "Check the user name and password; after several wrong ones cameras lock the account for minutes."),
-            Self::Closed => ("摄像机可能已达到最大连接数，或正在重启", "The camera may be at its limit of viewers, or restarting."),
+            Self::AuthFailed => (
+                "请核对用户名和密码；多次输错后摄像机可能会锁定账号数分钟",
+                "Check the user name and password; after several wrong ones cameras lock the account for minutes.",
+            ),
+            Self::Closed => {
+                ("摄像机可能已达到最大连接数，或正在重启", "The camera may be at its limit of viewers, or restarting.")
+            }
             Self::Internal => ("请查看服务器日志", "See the server's log."),
-            Self::NoUsableTrack => ("请在摄像机上把编码改为 H.264，音频改为 G.711", "Set the camera to H.264 video and G.711 audio."),
-            Self::NotFound => ("请核对地址中端口之后的路径，各厂家的路径不同", "Check the part of the URL after the port; makers use different paths."),
-            Self::ProtocolError => ("请确认地址指向摄像机的 RTSP 服务，并尝试另一种传输方式", "Make sure the URL is the camera's RTSP service, and try the other transport."),
+            Self::NoUsableTrack => {
+                ("请在摄像机上把编码改为 H.264，音频改为 G.711", "Set the camera to H.264 video and G.711 audio.")
+            }
+            Self::NotFound => (
+                "请核对地址中端口之后的路径，各厂家的路径不同",
+                "Check the part of the URL after the port; makers use different paths.",
+            ),
+            Self::ProtocolError => (
+                "请确认地址指向摄像机的 RTSP 服务，并尝试另一种传输方式",
+                "Make sure the URL is the camera's RTSP service, and try the other transport.",
+            ),
             Self::ResolveFailed => ("请核对主机名，或直接使用 IP 地址", "Check the host name, or use the IP address."),
-            Self::Rubbish => ("请核对端口：该端口上可能不是 RTSP 服务", "Check the port: something other than RTSP may be listening there."),
+            Self::Rubbish => (
+                "请核对端口：该端口上可能不是 RTSP 服务",
+                "Check the port: something other than RTSP may be listening there.",
+            ),
             Self::Silent => ("如果使用 UDP，请检查防火墙或改用 TCP", "With UDP, check the firewall or choose TCP."),
-            Self::Timeout => ("请检查网络和防火墙，确认摄像机已开机", "Check the network, the firewall, and that the camera is switched on."),
-            Self::TransportRefused => ("请在 TCP 和 UDP 之间切换后重试", "Change from TCP to UDP or the other way round."),
-            Self::Unreachable => ("请核对 IP 地址和端口（一般为 554），并检查网络", "Check the IP address, the port (usually 554) and the network."),
+            Self::Timeout => (
+                "请检查网络和防火墙，确认摄像机已开机",
+                "Check the network, the firewall, and that the camera is switched on.",
+            ),
+            Self::TransportRefused => {
+                ("请在 TCP 和 UDP 之间切换后重试", "Change from TCP to UDP or the other way round.")
+            }
+            Self::Unreachable => (
+                "请核对 IP 地址和端口（一般为 554），并检查网络",
+                "Check the IP address, the port (usually 554) and the network.",
+            ),
         };
         match language {
             Language::Chinese => chinese,
@@ -101,10 +127,22 @@ impl Reason {
 /// What to do about a picture that browsers don't show; empty for a picture that they do.
 pub fn note_advice(note: &str, language: Language) -> &'static str {
     let (chinese, english) = match note {
-        "b-frames" => ("码流含 B 帧：可以录像，但浏览器暂时看不到；请在摄像机上关闭 B 帧", "The stream has B-frames: it is recorded, but browsers don't show it yet. Switch B-frames off in the camera."),
-        "h265" => ("码流为 H.265：可以录像，但浏览器暂时看不到；请在摄像机上改为 H.264", "The stream is H.265: it is recorded, but browsers don't show it yet. Set the camera to H.264."),
-        "interlaced" => ("码流为隔行扫描：可以录像，但浏览器暂时看不到；请改为逐行扫描", "The stream is interlaced: it is recorded, but browsers don't show it yet. Set the camera to progressive."),
-        "profile" => ("码流的 H.264 档次浏览器不支持：可以录像；请改为 Baseline、Main 或 High", "Browsers don't support the stream's H.264 profile: it is recorded. Set the camera to Baseline, Main or High."),
+        "b-frames" => (
+            "码流含 B 帧：可以录像，但浏览器暂时看不到；请在摄像机上关闭 B 帧",
+            "The stream has B-frames: it is recorded, but browsers don't show it yet. Switch B-frames off in the camera.",
+        ),
+        "h265" => (
+            "码流为 H.265：可以录像，但浏览器暂时看不到；请在摄像机上改为 H.264",
+            "The stream is H.265: it is recorded, but browsers don't show it yet. Set the camera to H.264.",
+        ),
+        "interlaced" => (
+            "码流为隔行扫描：可以录像，但浏览器暂时看不到；请改为逐行扫描",
+            "The stream is interlaced: it is recorded, but browsers don't show it yet. Set the camera to progressive.",
+        ),
+        "profile" => (
+            "码流的 H.264 档次浏览器不支持：可以录像；请改为 Baseline、Main 或 High",
+            "Browsers don't support the stream's H.264 profile: it is recorded. Set the camera to Baseline, Main or High.",
+        ),
         _ => ("", ""),
     };
     match language {

@@ -259,10 +259,8 @@ impl Cameras {
         let target = match (CameraUrl::parse(&row.url), open_password(&self.keys, row)) {
             (Ok((url, _)), Ok(password)) => Ok(Target {
                 url,
-                credentials: (!row.username.is_empty()).then(|| Credentials {
-                    username: row.username.clone(),
-                    password: password.unwrap_or_default(),
-                }),
+                credentials: (!row.username.is_empty())
+                    .then(|| Credentials { username: row.username.clone(), password: password.unwrap_or_default() }),
                 transport: if row.transport == "udp" { Transport::Udp } else { Transport::Tcp },
             }),
             (Err(error), _) => Err(Failure::new(Reason::Internal, error.to_string())),

@@ -9,8 +9,8 @@ use crate::reason::{Failure, Reason, Stage};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use retina::client::{
-    Described, InitialSequenceNumberPolicy, InitialTimestampPolicy, PacketItem, PlayOptions, Playing, Session, SessionGroup,
-    SessionOptions, SetupOptions, TcpTransportOptions, TeardownPolicy, Transport as RetinaTransport,
+    Described, InitialSequenceNumberPolicy, InitialTimestampPolicy, PacketItem, PlayOptions, Playing, Session,
+    SessionGroup, SessionOptions, SetupOptions, TcpTransportOptions, TeardownPolicy, Transport as RetinaTransport,
     UdpTransportOptions, UnknownRtcpSsrcPolicy,
 };
 use serde::{Deserialize, Serialize};
@@ -69,9 +69,9 @@ impl Trace {
         work: impl Future<Output = Result<(T, String), Failure>>,
     ) -> Result<T, Failure> {
         let began = Instant::now();
-        let result = tokio::time::timeout(limit, work)
-            .await
-            .unwrap_or_else(|_| Err(Failure::new(Reason::Timeout, format!("{name}: no answer within {} ms", limit.as_millis()))));
+        let result = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            Err(Failure::new(Reason::Timeout, format!("{name}: no answer within {} ms", limit.as_millis())))
+        });
         let (ok, detail) = match &result {
             Ok((_, detail)) => (true, detail.clone()),
             Err(failure) => (false, failure.detail.clone()),
@@ -85,8 +85,18 @@ impl Trace {
 #[derive(Debug)]
 pub enum Received {
     /// RTP time was `timestamp` at NTP time `ntp` (32.32), RFC 3550 6.4.1.
-    Report { stream: usize, timestamp: u32, ntp: u64 },
-    Rtp { stream: usize, sequence: u16, timestamp: u32, marker: bool, payload: Bytes },
+    Report {
+        stream: usize,
+        timestamp: u32,
+        ntp: u64,
+    },
+    Rtp {
+        stream: usize,
+        sequence: u16,
+        timestamp: u32,
+        marker: bool,
+        payload: Bytes,
+    },
 }
 
 /// A session that plays. Dropping it ends it.

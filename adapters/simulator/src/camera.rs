@@ -54,7 +54,14 @@ struct Viewer {
 impl Camera {
     pub fn new(spec: CameraSpec) -> Result<Self, openh264::Error> {
         let (sps, pps) = parameter_sets(&spec)?;
-        Ok(Self { spec, sps, pps, epoch: Instant::now(), bases: [rand::random(), rand::random()], audience: Mutex::default() })
+        Ok(Self {
+            spec,
+            sps,
+            pps,
+            epoch: Instant::now(),
+            bases: [rand::random(), rand::random()],
+            audience: Mutex::default(),
+        })
     }
 
     /// RTP time of a track at this moment.
@@ -122,7 +129,8 @@ impl Camera {
                 self.report(&video, &audio);
             }
             if let Some(tone) = tone.as_ref().filter(|_| now >= sound_time) {
-                let timestamp = self.base(AUDIO).wrapping_add((next_sound as u32).wrapping_mul(tone::SAMPLES_PER_PACKET));
+                let timestamp =
+                    self.base(AUDIO).wrapping_add((next_sound as u32).wrapping_mul(tone::SAMPLES_PER_PACKET));
                 let packet = audio.packet(timestamp, false, &[&tone.packet(next_sound)]);
                 self.send(Unit { track: AUDIO, rtcp: false, key: false, packets: vec![packet] });
                 // After a stall of a second there is nothing left to catch up with.
@@ -165,7 +173,9 @@ impl Camera {
     fn send(&self, unit: Unit) {
         let unit = match self.spec.fault {
             Some(Fault::Silent) => return,
-            Some(Fault::RubbishRtp) => Unit { packets: unit.packets.iter().map(|packet| rubbish(packet.len())).collect(), ..unit },
+            Some(Fault::RubbishRtp) => {
+                Unit { packets: unit.packets.iter().map(|packet| rubbish(packet.len())).collect(), ..unit }
+            }
             _ => unit,
         };
         let unit = Arc::new(unit);

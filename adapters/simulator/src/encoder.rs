@@ -39,7 +39,12 @@ impl VideoEncoder {
     }
 
     /// `None` when the encoder left the picture out.
-    pub fn encode(&mut self, picture: &Picture, at: Duration, key: bool) -> Result<Option<AccessUnit>, openh264::Error> {
+    pub fn encode(
+        &mut self,
+        picture: &Picture,
+        at: Duration,
+        key: bool,
+    ) -> Result<Option<AccessUnit>, openh264::Error> {
         let (width, height) = picture.dimensions();
         let source = YUVSlices::new(picture.planes(), (width, height), (width, width / 2, width / 2));
         if key {
@@ -64,9 +69,7 @@ pub fn parameter_sets(spec: &CameraSpec) -> Result<(Vec<u8>, Vec<u8>), openh264:
     let unit = VideoEncoder::new(spec)?.encode(&picture, Duration::ZERO, false)?;
     let nals = unit.map(|unit| unit.nals).unwrap_or_default();
     let of_type = |wanted: u8| nals.iter().find(|nal| nal.first().is_some_and(|first| first & 0x1f == wanted)).cloned();
-    of_type(7)
-        .zip(of_type(8))
-        .ok_or_else(|| openh264::Error::msg("the first picture came without parameter sets"))
+    of_type(7).zip(of_type(8)).ok_or_else(|| openh264::Error::msg("the first picture came without parameter sets"))
 }
 
 fn without_start_code(nal: &[u8]) -> Vec<u8> {

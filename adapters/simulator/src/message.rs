@@ -40,7 +40,10 @@ impl Request {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// Reports of the receiver, which a simulated camera has no use for.
-    Interleaved { channel: u8, length: usize },
+    Interleaved {
+        channel: u8,
+        length: usize,
+    },
     Request(Request),
 }
 
@@ -80,7 +83,8 @@ impl Decoder {
         let Some(end) = searched.windows(4).position(|window| window == b"\r\n\r\n") else {
             return if self.buffer.len() >= MAX_HEAD { Err(MessageError::HeadTooLong) } else { Ok(None) };
         };
-        let head = std::str::from_utf8(self.buffer.get(..end).unwrap_or_default()).map_err(|_| MessageError::NotRtsp)?;
+        let head =
+            std::str::from_utf8(self.buffer.get(..end).unwrap_or_default()).map_err(|_| MessageError::NotRtsp)?;
         let (request, body) = parse_head(head)?;
         if self.buffer.len() < end + 4 + body {
             return Ok(None);
@@ -94,7 +98,8 @@ impl Decoder {
 fn parse_head(head: &str) -> Result<(Request, usize), MessageError> {
     let mut lines = head.split("\r\n");
     let mut words = lines.next().unwrap_or_default().split(' ');
-    let (Some(method), Some(uri), Some("RTSP/1.0"), None) = (words.next(), words.next(), words.next(), words.next()) else {
+    let (Some(method), Some(uri), Some("RTSP/1.0"), None) = (words.next(), words.next(), words.next(), words.next())
+    else {
         return Err(MessageError::NotRtsp);
     };
     if method.is_empty() || uri.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') {

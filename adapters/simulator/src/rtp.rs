@@ -103,7 +103,14 @@ mod tests {
             assert_eq!(u16::from_be_bytes([packet[2], packet[3]]), 65_534u16.wrapping_add(index as u16));
             assert_eq!(packet[1] >> 7, u8::from(index == 5), "marker on the last packet only");
             if index > 0 {
-                assert_eq!(packet[13] >> 6, match index { 1 => 2, 5 => 1, _ => 0 });
+                assert_eq!(
+                    packet[13] >> 6,
+                    match index {
+                        1 => 2,
+                        5 => 1,
+                        _ => 0,
+                    }
+                );
                 whole.extend_from_slice(&packet[14..]);
             }
         }

@@ -64,7 +64,11 @@ impl Simulator {
     pub fn urls(&self) -> Vec<String> {
         let mut address = self.address;
         if address.ip().is_unspecified() {
-            address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1u16]) });
+            address.set_ip(if address.is_ipv4() {
+                [127, 0, 0, 1].into()
+            } else {
+                IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1u16])
+            });
         }
         self.paths.iter().map(|path| format!("rtsp://{address}/{path}")).collect()
     }
@@ -103,7 +107,12 @@ impl UdpPair {
     }
 }
 
-async fn accept(listener: TcpListener, cameras: Arc<[Arc<Camera>]>, udp: Arc<UdpPair>, mut stopped: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    cameras: Arc<[Arc<Camera>]>,
+    udp: Arc<UdpPair>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {

@@ -125,7 +125,8 @@ impl Session {
     fn rtp_info(&self, camera: &Camera, uri: &str, now: Instant) -> String {
         let base = uri.trim_end_matches('/');
         let tracks = self.paths.iter().enumerate().filter(|(_, path)| path.is_some());
-        let entries = tracks.map(|(track, _)| format!("url={base}/trackID={track};rtptime={}", camera.rtp_time(track, now)));
+        let entries =
+            tracks.map(|(track, _)| format!("url={base}/trackID={track};rtptime={}", camera.rtp_time(track, now)));
         entries.collect::<Vec<_>>().join(",")
     }
 }
@@ -224,7 +225,8 @@ mod tests {
 
     #[test]
     fn transports_are_chosen_by_what_is_spoken() {
-        let chosen = choose_transport("RTP/SAVP;unicast;client_port=1-2,RTP/AVP;unicast;client_port=5000-5001", (6000, 6001));
+        let chosen =
+            choose_transport("RTP/SAVP;unicast;client_port=1-2,RTP/AVP;unicast;client_port=5000-5001", (6000, 6001));
         assert_eq!(chosen.map(|(path, _)| path), Some(Path::Udp { rtp: 5000, rtcp: 5001 }));
         let chosen = choose_transport("RTP/AVP/TCP;unicast;interleaved=2-3", (6000, 6001));
         assert_eq!(chosen.map(|(path, _)| path), Some(Path::Interleaved { rtp: 2, rtcp: 3 }));

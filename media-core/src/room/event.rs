@@ -66,9 +66,15 @@ pub enum RoomEvent {
     /// To everybody it is meant for.
     Data(DataMessage),
     /// To the publisher: nobody (`false`) or somebody (`true`) wants these layers, low to high.
-    LayersWanted { track: TrackSid, wanted: [bool; 3] },
+    LayersWanted {
+        track: TrackSid,
+        wanted: [bool; 3],
+    },
     /// To one participant: please mute (or unmute, where allowed) this track of yours.
-    MuteRequested { track: TrackSid, muted: bool },
+    MuteRequested {
+        track: TrackSid,
+        muted: bool,
+    },
     ParticipantJoined(Arc<ParticipantInfo>),
     ParticipantLeft(Arc<ParticipantInfo>, LeaveReason),
     /// Name, metadata, attributes, permission, state.
@@ -83,7 +89,10 @@ pub enum RoomEvent {
     /// Those whose state changed since the last time.
     Speakers(Arc<[Speaker]>),
     /// To one subscriber: this track's stream is paused (`true`) or flows again.
-    StreamState { track: TrackSid, paused: bool },
+    StreamState {
+        track: TrackSid,
+        paused: bool,
+    },
     TrackPublished(Arc<TrackInfo>),
     TrackUnpublished(Arc<TrackInfo>),
     /// Muted, dimensions, layers, name.

@@ -30,7 +30,13 @@ pub struct RoomOptions {
 
 impl Default for RoomOptions {
     fn default() -> Self {
-        Self { title: String::new(), codec_policy: CodecPolicy::H264, max_participants: 0, empty_timeout: 20, metadata: String::new() }
+        Self {
+            title: String::new(),
+            codec_policy: CodecPolicy::H264,
+            max_participants: 0,
+            empty_timeout: 20,
+            metadata: String::new(),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ mod room;
 mod source;
 mod tap;
 
-pub use event::{DataMessage, DataKind, LeaveReason, Quality, RoomEvent, Speaker};
+pub use event::{DataKind, DataMessage, LeaveReason, Quality, RoomEvent, Speaker};
 pub use info::{
     CodecPolicy, Join, Layer, LayerQuality, Layout, LayoutMode, ParticipantInfo, ParticipantKind, ParticipantState,
     RoomInfo, RoomOptions, TrackInfo, TrackSpec,

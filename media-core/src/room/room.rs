@@ -151,7 +151,12 @@ impl Room {
     }
 
     pub fn participant(&self, identity: &Identity) -> Option<Arc<ParticipantInfo>> {
-        self.state.lock().members.iter().find(|member| member.info.identity == *identity).map(|member| member.info.clone())
+        self.state
+            .lock()
+            .members
+            .iter()
+            .find(|member| member.info.identity == *identity)
+            .map(|member| member.info.clone())
     }
 
     pub fn participant_by_sid(&self, sid: &ParticipantSid) -> Option<Arc<ParticipantInfo>> {
@@ -169,7 +174,8 @@ impl Room {
 
     /// Comes in. A participant of the same identity that is there already is thrown out.
     pub fn join(self: &Arc<Self>, join: Join) -> Result<Membership, RoomError> {
-        if join.identity.is_empty() || join.identity.chars().count() > MAX_NAME || join.name.chars().count() > MAX_NAME {
+        if join.identity.is_empty() || join.identity.chars().count() > MAX_NAME || join.name.chars().count() > MAX_NAME
+        {
             return Err(RoomError::Identity);
         }
         check_metadata(Some(&join.metadata), Some(&join.attributes))?;
@@ -233,7 +239,8 @@ impl Room {
         let feed = Arc::new(SourceFeed::default());
         let info = self.new_track(sid, spec)?;
         let key = TrackKey::next();
-        self.shard.send(Command::AddTrack { key, config: self.track_config(&info.spec, keyframes, Some(feed.clone())) });
+        self.shard
+            .send(Command::AddTrack { key, config: self.track_config(&info.spec, keyframes, Some(feed.clone())) });
         self.announce(info.clone(), key)?;
         let (room, track) = (Arc::downgrade(self), info.sid.clone());
         let unpublish = move || {
@@ -325,8 +332,7 @@ impl Room {
             .iter_mut()
             .find(|member| member.tracks.iter().any(|(info, _)| info.sid == *track))
             .ok_or(RoomError::NoTrack)?;
-        let (slot, _) =
-            member.tracks.iter_mut().find(|(info, _)| info.sid == *track).ok_or(RoomError::NoTrack)?;
+        let (slot, _) = member.tracks.iter_mut().find(|(info, _)| info.sid == *track).ok_or(RoomError::NoTrack)?;
         let mut fresh = (**slot).clone();
         change(&mut fresh.spec);
         *slot = Arc::new(fresh);
@@ -442,7 +448,12 @@ impl Room {
         }))
     }
 
-    pub(crate) fn track_config(&self, spec: &TrackSpec, keyframes: Keyframes, feed: Option<Arc<SourceFeed>>) -> TrackConfig {
+    pub(crate) fn track_config(
+        &self,
+        spec: &TrackSpec,
+        keyframes: Keyframes,
+        feed: Option<Arc<SourceFeed>>,
+    ) -> TrackConfig {
         TrackConfig {
             room: self.key,
             source: spec.source,

@@ -10,9 +10,14 @@ use tokio::sync::mpsc;
 pub enum TapItem {
     /// Where the track's RTP clock stands on the wall: `time` (extended, this
     /// tap's own numbering) was at `wall_ns` nanoseconds since the Unix epoch.
-    Clock { time: u64, wall_ns: i128 },
+    Clock {
+        time: u64,
+        wall_ns: i128,
+    },
     /// So many packets were dropped because the reader was behind.
-    Gap { dropped: u64 },
+    Gap {
+        dropped: u64,
+    },
     Packet(MediaPacket),
 }
 

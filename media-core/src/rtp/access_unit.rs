@@ -55,13 +55,7 @@ impl Assembler {
 
     /// Takes the next packet in order; late and repeated ones are ignored. Returns the units that
     /// it ended: the one before it by a new time, its own by the marker.
-    pub fn push(
-        &mut self,
-        seq: u64,
-        timestamp: u32,
-        marker: bool,
-        payload: &Bytes,
-    ) -> SmallVec<[AccessUnit; 2]> {
+    pub fn push(&mut self, seq: u64, timestamp: u32, marker: bool, payload: &Bytes) -> SmallVec<[AccessUnit; 2]> {
         let mut done = SmallVec::new();
         if self.last_seq.is_some_and(|last| seq <= last) {
             return done;
@@ -72,20 +66,12 @@ impl Assembler {
             self.torn = true;
         }
         self.last_seq = Some(seq);
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|unit| unit.timestamp != timestamp)
-        {
+        if self.current.as_ref().is_some_and(|unit| unit.timestamp != timestamp) {
             done.extend(self.finish());
         }
         if self.current.is_none() {
             let complete = !std::mem::take(&mut self.torn);
-            self.current = Some(AccessUnit {
-                timestamp,
-                complete,
-                ..AccessUnit::default()
-            });
+            self.current = Some(AccessUnit { timestamp, complete, ..AccessUnit::default() });
         }
         self.torn = false;
         (self.read)(payload, self);

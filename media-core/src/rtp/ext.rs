@@ -12,8 +12,7 @@ pub const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 pub const REPAIRED_RID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
 pub const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
-pub const TRANSPORT_CC: &str =
-    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+pub const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 pub const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
 
 /// How loud a packet is (RFC 6464 3).
@@ -27,10 +26,7 @@ pub struct AudioLevel {
 
 impl AudioLevel {
     pub fn parse(data: &[u8]) -> Option<Self> {
-        data.first().map(|b| Self {
-            level: b & 0x7f,
-            voice: b & 0x80 != 0,
-        })
+        data.first().map(|b| Self { level: b & 0x7f, voice: b & 0x80 != 0 })
     }
 
     pub fn build(self) -> [u8; 1] {
@@ -50,20 +46,13 @@ pub struct PlayoutDelay {
 impl PlayoutDelay {
     pub fn parse(data: &[u8]) -> Option<Self> {
         let &[a, b, c] = data.first_chunk::<3>()?;
-        Some(Self {
-            min: u16::from(a) << 4 | u16::from(b >> 4),
-            max: u16::from(b & 0x0f) << 8 | u16::from(c),
-        })
+        Some(Self { min: u16::from(a) << 4 | u16::from(b >> 4), max: u16::from(b & 0x0f) << 8 | u16::from(c) })
     }
 
     /// Values above 4095 become 4095.
     pub fn build(self) -> [u8; 3] {
         let (min, max) = (self.min.min(0xfff), self.max.min(0xfff));
-        [
-            (min >> 4) as u8,
-            (min << 4) as u8 | (max >> 8) as u8,
-            max as u8,
-        ]
+        [(min >> 4) as u8, (min << 4) as u8 | (max >> 8) as u8, max as u8]
     }
 }
 
@@ -93,34 +82,14 @@ mod tests {
 
     #[test]
     fn audio_level_is_seven_bits_and_a_voice_flag() {
-        assert_eq!(
-            AudioLevel::parse(&[0x85]),
-            Some(AudioLevel {
-                level: 5,
-                voice: true
-            })
-        );
-        assert_eq!(
-            AudioLevel {
-                level: 127,
-                voice: false
-            }
-            .build(),
-            [0x7f]
-        );
+        assert_eq!(AudioLevel::parse(&[0x85]), Some(AudioLevel { level: 5, voice: true }));
+        assert_eq!(AudioLevel { level: 127, voice: false }.build(), [0x7f]);
         assert_eq!(AudioLevel::parse(&[]), None);
     }
 
     #[test]
     fn playout_delay_packs_two_twelve_bit_numbers() {
-        assert_eq!(
-            PlayoutDelay {
-                min: 0x123,
-                max: 0x456
-            }
-            .build(),
-            [0x12, 0x34, 0x56]
-        );
+        assert_eq!(PlayoutDelay { min: 0x123, max: 0x456 }.build(), [0x12, 0x34, 0x56]);
         assert_eq!(PlayoutDelay { min: 9999, max: 0 }.build(), [0xff, 0xf0, 0]);
     }
 

@@ -20,27 +20,13 @@ pub struct GopCache<T> {
 
 impl<T> GopCache<T> {
     pub fn new(max_bytes: usize, max_duration: Duration) -> Self {
-        Self {
-            packets: VecDeque::new(),
-            max_bytes,
-            max_duration,
-            bytes: 0,
-            start: None,
-            overflows: 0,
-        }
+        Self { packets: VecDeque::new(), max_bytes, max_duration, bytes: 0, start: None, overflows: 0 }
     }
 
     /// Adds a packet of `size` bytes. `starts_keyframe` is what the payload format tells of this
     /// packet (parameter sets count); several such packets of one RTP time are one keyframe.
     /// Returns whether the packet was kept.
-    pub fn push(
-        &mut self,
-        packet: T,
-        size: usize,
-        timestamp: u32,
-        starts_keyframe: bool,
-        now: Instant,
-    ) -> bool {
+    pub fn push(&mut self, packet: T, size: usize, timestamp: u32, starts_keyframe: bool, now: Instant) -> bool {
         if starts_keyframe && self.start.is_none_or(|(_, of)| of != timestamp) {
             self.clear();
             self.start = Some((now, timestamp));

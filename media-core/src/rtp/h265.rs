@@ -57,10 +57,7 @@ impl Nal<'_> {
 
 /// The NAL units of one payload. Ends after the first error.
 pub fn nals(payload: &[u8]) -> NalIter<'_> {
-    NalIter {
-        rest: payload,
-        aggregate: false,
-    }
+    NalIter { rest: payload, aggregate: false }
 }
 
 #[derive(Debug, Clone)]
@@ -124,9 +121,7 @@ pub fn starts_keyframe(payload: &[u8]) -> bool {
         match (nal.nal_type(), nal) {
             (nal_type::VPS | nal_type::SPS, Nal::Whole(_)) => true,
             (nal_type::VPS | nal_type::SPS, Nal::Fragment { start, .. }) => start,
-            (nal_type::IRAP_FIRST..=nal_type::IRAP_LAST, Nal::Whole(nal)) => {
-                nal.get(2..).is_some_and(first_slice)
-            }
+            (nal_type::IRAP_FIRST..=nal_type::IRAP_LAST, Nal::Whole(nal)) => nal.get(2..).is_some_and(first_slice),
             (nal_type::IRAP_FIRST..=nal_type::IRAP_LAST, Nal::Fragment { start, data, .. }) => {
                 start && first_slice(data)
             }
@@ -170,20 +165,12 @@ pub struct Depacketizer {
 impl Depacketizer {
     /// `max_bytes` bounds one access unit.
     pub fn new(max_bytes: usize) -> Self {
-        Self {
-            assembler: Assembler::new(max_bytes, read_payload, is_irap),
-        }
+        Self { assembler: Assembler::new(max_bytes, read_payload, is_irap) }
     }
 
     /// Takes packets in order of extended sequence number; late ones are ignored. A unit ends with
     /// the marker or when the time changes, so one packet can end two.
-    pub fn push(
-        &mut self,
-        seq: u64,
-        timestamp: u32,
-        marker: bool,
-        payload: &Bytes,
-    ) -> SmallVec<[AccessUnit; 2]> {
+    pub fn push(&mut self, seq: u64, timestamp: u32, marker: bool, payload: &Bytes) -> SmallVec<[AccessUnit; 2]> {
         self.assembler.push(seq, timestamp, marker, payload)
     }
 
@@ -202,12 +189,7 @@ fn read_payload(payload: &Bytes, assembler: &mut Assembler) {
     for nal in nals(payload) {
         match nal {
             Ok(Nal::Whole(nal)) => assembler.nal(payload, nal),
-            Ok(Nal::Fragment {
-                header,
-                start,
-                end,
-                data,
-            }) => {
+            Ok(Nal::Fragment { header, start, end, data }) => {
                 assembler.fragment(&header, start, end, data);
             }
             Err(_) => assembler.damage(),
@@ -216,10 +198,7 @@ fn read_payload(payload: &Bytes, assembler: &mut Assembler) {
 }
 
 fn is_irap(nal: &[u8]) -> bool {
-    matches!(
-        type_of(nal),
-        Some(nal_type::IRAP_FIRST..=nal_type::IRAP_LAST)
-    )
+    matches!(type_of(nal), Some(nal_type::IRAP_FIRST..=nal_type::IRAP_LAST))
 }
 
 #[cfg(test)]
@@ -246,14 +225,8 @@ mod tests {
         assert!(starts_keyframe(&[0x26, 0x01, 0xaf]), "IDR_W_RADL");
         assert!(starts_keyframe(&[0x2a, 0x01, 0x80]), "CRA");
         assert!(!starts_keyframe(&[0x26, 0x01, 0x2f]), "a later slice");
-        assert!(
-            starts_keyframe(&[0x62, 0x01, 0x93, 0xaf]),
-            "the first fragment of an IDR"
-        );
-        assert!(
-            !starts_keyframe(&[0x62, 0x01, 0x13, 0xaf]),
-            "a later fragment"
-        );
+        assert!(starts_keyframe(&[0x62, 0x01, 0x93, 0xaf]), "the first fragment of an IDR");
+        assert!(!starts_keyframe(&[0x62, 0x01, 0x13, 0xaf]), "a later fragment");
         assert!(!starts_keyframe(&[0x02, 0x01, 0xd0]), "TRAIL_R");
     }
 
@@ -261,15 +234,9 @@ mod tests {
     fn an_access_unit_is_put_together_from_aggregates_and_fragments() {
         let mut depacketizer = Depacketizer::new(10_000);
         assert!(depacketizer.push(1, 9, false, &aggregation()).is_empty());
-        assert!(
-            depacketizer
-                .push(2, 9, false, &Bytes::from_static(&[0x62, 1, 0x93, 1, 2]))
-                .is_empty()
-        );
+        assert!(depacketizer.push(2, 9, false, &Bytes::from_static(&[0x62, 1, 0x93, 1, 2])).is_empty());
         let units = depacketizer.push(3, 9, true, &Bytes::from_static(&[0x62, 1, 0x53, 3]));
-        let [unit] = units.as_slice() else {
-            panic!("{units:?}")
-        };
+        let [unit] = units.as_slice() else { panic!("{units:?}") };
         assert!(unit.key && unit.complete);
         assert_eq!(unit.nals.last().unwrap()[..], [0x26, 1, 1, 2, 3]);
         let mut sets = ParameterSets::default();

@@ -20,13 +20,7 @@ impl<T> PacketHistory<T> {
     /// `capacity` in packets, raised to 1; memory is taken as the ring fills.
     pub fn new(capacity: usize, max_age: Duration) -> Self {
         let capacity = capacity.max(1);
-        Self {
-            slots: Vec::new(),
-            capacity: capacity as u64,
-            max_age,
-            oldest: 0,
-            end: 0,
-        }
+        Self { slots: Vec::new(), capacity: capacity as u64, max_age, oldest: 0, end: 0 }
     }
 
     /// Keeps a packet. One that is older than the whole ring is not kept.
@@ -57,12 +51,7 @@ impl<T> PacketHistory<T> {
             self.slots.resize_with(index + 1, || None);
         }
         if let Some(slot) = self.slots.get_mut(index) {
-            *slot = Some(Slot {
-                seq,
-                at: now,
-                resent: None,
-                packet,
-            });
+            *slot = Some(Slot { seq, at: now, resent: None, packet });
         }
     }
 
@@ -74,14 +63,8 @@ impl<T> PacketHistory<T> {
     /// As [`Self::get`], but at most once in `min_gap` (about one round trip) for each packet.
     pub fn get_to_resend(&mut self, seq: u64, now: Instant, min_gap: Duration) -> Option<&T> {
         let (index, max_age) = (self.index(seq), self.max_age);
-        let slot = self
-            .slots
-            .get_mut(index)?
-            .as_mut()
-            .filter(|slot| slot.seq == seq)?;
-        let soon = slot
-            .resent
-            .is_some_and(|at| now.saturating_duration_since(at) < min_gap);
+        let slot = self.slots.get_mut(index)?.as_mut().filter(|slot| slot.seq == seq)?;
+        let soon = slot.resent.is_some_and(|at| now.saturating_duration_since(at) < min_gap);
         if soon || now.saturating_duration_since(slot.at) > max_age {
             return None;
         }
@@ -92,10 +75,7 @@ impl<T> PacketHistory<T> {
     /// Frees packets past the age limit; also done by each [`Self::insert`].
     pub fn expire(&mut self, now: Instant) {
         while self.oldest < self.end {
-            let kept = self
-                .slots
-                .get(self.index(self.oldest))
-                .and_then(Option::as_ref);
+            let kept = self.slots.get(self.index(self.oldest)).and_then(Option::as_ref);
             if kept.is_some_and(|slot| slot.seq == self.oldest && self.is_fresh(slot.at, now)) {
                 return;
             }

@@ -104,16 +104,10 @@ impl Munger {
         };
         self.set_forwarded(out, true);
         let timestamp = timestamp.wrapping_add(self.timestamp_offset);
-        if self
-            .last
-            .is_none_or(|(last, _)| timestamp.wrapping_sub(last) as i32 >= 0)
-        {
+        if self.last.is_none_or(|(last, _)| timestamp.wrapping_sub(last) as i32 >= 0) {
             self.last = Some((timestamp, now));
         }
-        Some(Mapped {
-            sequence: out as u16,
-            timestamp,
-        })
+        Some(Mapped { sequence: out as u16, timestamp })
     }
 
     /// Leaves a packet of the current source out. Packets behind it move up, unless some were
@@ -132,14 +126,8 @@ impl Munger {
             return None;
         }
         let out = self.next_out.checked_sub(back)?;
-        let run = self.runs.get(
-            self.runs
-                .partition_point(|run| run.out <= out)
-                .checked_sub(1)?,
-        )?;
-        let offset = out
-            .checked_sub(run.out)
-            .filter(|offset| *offset < run.len)?;
+        let run = self.runs.get(self.runs.partition_point(|run| run.out <= out).checked_sub(1)?)?;
+        let offset = out.checked_sub(run.out).filter(|offset| *offset < run.len)?;
         self.is_forwarded(out).then_some(Origin {
             epoch: run.epoch,
             seq: run.src + offset,
@@ -149,9 +137,7 @@ impl Munger {
 
     /// The extended source number behind an outgoing one, if it is of the current source.
     pub fn source_seq(&self, sequence: u16) -> Option<u64> {
-        self.origin(sequence)
-            .filter(|origin| origin.epoch == self.epoch)
-            .map(|origin| origin.seq)
+        self.origin(sequence).filter(|origin| origin.epoch == self.epoch).map(|origin| origin.seq)
     }
 
     /// Switches so far.
@@ -189,13 +175,7 @@ impl Munger {
                 if self.runs.len() == MAX_RUNS {
                     self.runs.pop_front();
                 }
-                self.runs.push_back(Run {
-                    epoch,
-                    src,
-                    out,
-                    len,
-                    timestamp_offset,
-                });
+                self.runs.push_back(Run { epoch, src, out, len, timestamp_offset });
             }
         }
         for out in out..out + len {
@@ -203,11 +183,7 @@ impl Munger {
         }
         self.next_src = src + len;
         self.next_out += len;
-        while self
-            .runs
-            .front()
-            .is_some_and(|run| run.out + run.len + WINDOW < self.next_out)
-        {
+        while self.runs.front().is_some_and(|run| run.out + run.len + WINDOW < self.next_out) {
             self.runs.pop_front();
         }
     }
@@ -216,20 +192,13 @@ impl Munger {
     fn run_of(&self, seq: u64) -> Option<u64> {
         let key = (self.epoch, seq);
         let after = self.runs.partition_point(|run| (run.epoch, run.src) <= key);
-        let run = self
-            .runs
-            .get(after.checked_sub(1)?)
-            .filter(|run| run.epoch == self.epoch)?;
-        let offset = seq
-            .checked_sub(run.src)
-            .filter(|offset| *offset < run.len)?;
+        let run = self.runs.get(after.checked_sub(1)?).filter(|run| run.epoch == self.epoch)?;
+        let offset = seq.checked_sub(run.src).filter(|offset| *offset < run.len)?;
         Some(run.out + offset)
     }
 
     fn is_forwarded(&self, out: u64) -> bool {
-        self.forwarded
-            .get((out % WINDOW / 64) as usize)
-            .is_some_and(|w| w >> (out % 64) & 1 == 1)
+        self.forwarded.get((out % WINDOW / 64) as usize).is_some_and(|w| w >> (out % 64) & 1 == 1)
     }
 
     fn set_forwarded(&mut self, out: u64, value: bool) {
@@ -276,38 +245,14 @@ mod tests {
     fn numbers_go_on_across_a_switch() {
         let now = Instant::now();
         let mut munger = started(now);
-        assert_eq!(
-            munger.map(70_000, 100, now),
-            Some(Mapped {
-                sequence: 1000,
-                timestamp: 5000
-            })
-        );
-        assert_eq!(
-            munger.map(70_001, 3100, now),
-            Some(Mapped {
-                sequence: 1001,
-                timestamp: 8000
-            })
-        );
+        assert_eq!(munger.map(70_000, 100, now), Some(Mapped { sequence: 1000, timestamp: 5000 }));
+        assert_eq!(munger.map(70_001, 3100, now), Some(Mapped { sequence: 1001, timestamp: 8000 }));
         let later = now + Duration::from_millis(100);
         munger.switch_source(5, 77, later, 3000);
         assert_eq!(munger.map(4, 70, later), None);
-        assert_eq!(
-            munger.map(5, 77, later),
-            Some(Mapped {
-                sequence: 1002,
-                timestamp: 17_000
-            })
-        );
+        assert_eq!(munger.map(5, 77, later), Some(Mapped { sequence: 1002, timestamp: 17_000 }));
         munger.switch_source(900, 0, later, 3000);
-        assert_eq!(
-            munger.map(900, 0, later),
-            Some(Mapped {
-                sequence: 1003,
-                timestamp: 20_000
-            })
-        );
+        assert_eq!(munger.map(900, 0, later), Some(Mapped { sequence: 1003, timestamp: 20_000 }));
     }
 
     #[test]
@@ -343,10 +288,7 @@ mod tests {
         munger.switch_source(5, 0, now, 1);
         sequence(&mut munger, 5, now);
         let origin = munger.origin(1000).unwrap();
-        assert_eq!(
-            (origin.epoch, origin.seq, origin.timestamp_offset),
-            (1, 70_000, 4900)
-        );
+        assert_eq!((origin.epoch, origin.seq, origin.timestamp_offset), (1, 70_000, 4900));
         assert_eq!(munger.source_seq(1000), None);
         assert_eq!(munger.source_seq(1001), Some(5));
         assert_eq!(munger.origin(1002), None);

@@ -57,10 +57,7 @@ pub struct NackGenerator {
 
 impl NackGenerator {
     pub fn new(config: NackConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
+        Self { config, ..Self::default() }
     }
 
     /// Tells of a received packet, retransmitted ones under their original number.
@@ -70,10 +67,7 @@ impl NackGenerator {
             return Arrival::InOrder;
         };
         if seq <= highest {
-            return match self
-                .missing
-                .binary_search_by_key(&seq, |missing| missing.seq)
-            {
+            return match self.missing.binary_search_by_key(&seq, |missing| missing.seq) {
                 Ok(at) => {
                     let tries = self.missing.remove(at).map_or(0, |missing| missing.tries);
                     Arrival::Recovered { tries }
@@ -84,18 +78,11 @@ impl NackGenerator {
         self.highest = Some(seq);
         let lost = seq - highest - 1;
         if lost + self.missing.len() as u64 > self.config.max_outstanding as u64 {
-            self.abandoned = self
-                .abandoned
-                .saturating_add(lost + self.missing.len() as u64);
+            self.abandoned = self.abandoned.saturating_add(lost + self.missing.len() as u64);
             self.missing.clear();
             self.overflowed = true;
         } else {
-            let new = |seq| Missing {
-                seq,
-                since: now,
-                asked: None,
-                tries: 0,
-            };
+            let new = |seq| Missing { seq, since: now, asked: None, tries: 0 };
             self.missing.extend((highest + 1..seq).map(new));
         }
         Arrival::InOrder
@@ -104,21 +91,13 @@ impl NackGenerator {
     /// The packets to ask for now, at the round-trip time `rtt`; they count as asked for.
     pub fn poll(&mut self, now: Instant, rtt: Duration) -> SmallVec<[u16; 16]> {
         let mut due = SmallVec::new();
-        let Self {
-            config,
-            missing,
-            abandoned,
-            highest,
-            ..
-        } = self;
+        let Self { config, missing, abandoned, highest, .. } = self;
         let highest = highest.unwrap_or(0);
         let interval = rtt.max(config.min_interval);
         missing.retain_mut(|packet| {
             let age = now.saturating_duration_since(packet.since);
             let ready = match packet.asked {
-                None => {
-                    age >= config.reorder_delay || highest - packet.seq >= config.reorder_packets
-                }
+                None => age >= config.reorder_delay || highest - packet.seq >= config.reorder_packets,
                 Some(at) => now.saturating_duration_since(at) >= interval,
             };
             if age > config.max_age || (ready && packet.tries >= config.max_tries) {
@@ -152,11 +131,7 @@ impl NackGenerator {
 
     /// Forgets packets before `seq`, as when a keyframe starting there has arrived whole.
     pub fn forget_before(&mut self, seq: u64) {
-        while self
-            .missing
-            .front()
-            .is_some_and(|missing| missing.seq < seq)
-        {
+        while self.missing.front().is_some_and(|missing| missing.seq < seq) {
             self.missing.pop_front();
         }
     }

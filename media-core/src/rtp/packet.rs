@@ -11,9 +11,7 @@
 pub enum RtpError {
     #[error("the sender's RTP header extension needs {needed} bytes and the packet has {have}")]
     ExtensionTooLong { needed: usize, have: usize },
-    #[error(
-        "the sender's RTP padding of {padding} bytes does not fit the {have} bytes after the header"
-    )]
+    #[error("the sender's RTP padding of {padding} bytes does not fit the {have} bytes after the header")]
     Padding { padding: usize, have: usize },
     #[error("the sender's packet is too short for RTP: {have} bytes, {needed} needed")]
     TooShort { needed: usize, have: usize },
@@ -49,10 +47,7 @@ impl<'a> RtpView<'a> {
     /// Reads one datagram of plain (already decrypted) RTP.
     pub fn parse(packet: &'a [u8]) -> Result<Self, RtpError> {
         let Some((fixed, rest)) = packet.split_first_chunk::<12>() else {
-            return Err(RtpError::TooShort {
-                needed: 12,
-                have: packet.len(),
-            });
+            return Err(RtpError::TooShort { needed: 12, have: packet.len() });
         };
         let [b0, b1, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3] = *fixed;
         if b0 >> 6 != 2 {
@@ -67,48 +62,28 @@ impl<'a> RtpView<'a> {
             csrc_count: b0 & 0x0f,
         };
         let csrc_len = usize::from(header.csrc_count) * 4;
-        let mut body = rest.get(csrc_len..).ok_or(RtpError::TooShort {
-            needed: 12 + csrc_len,
-            have: packet.len(),
-        })?;
+        let mut body = rest.get(csrc_len..).ok_or(RtpError::TooShort { needed: 12 + csrc_len, have: packet.len() })?;
         let mut extensions = Extensions::default();
         if b0 & 0x10 != 0 {
             let Some((&[p0, p1, l0, l1], after)) = body.split_first_chunk::<4>() else {
-                return Err(RtpError::ExtensionTooLong {
-                    needed: 4,
-                    have: body.len(),
-                });
+                return Err(RtpError::ExtensionTooLong { needed: 4, have: body.len() });
             };
             let len = usize::from(u16::from_be_bytes([l0, l1])) * 4;
             let Some((data, after)) = after.split_at_checked(len) else {
-                return Err(RtpError::ExtensionTooLong {
-                    needed: len,
-                    have: after.len(),
-                });
+                return Err(RtpError::ExtensionTooLong { needed: len, have: after.len() });
             };
-            extensions = Extensions {
-                form: Form::of(u16::from_be_bytes([p0, p1])),
-                data,
-            };
+            extensions = Extensions { form: Form::of(u16::from_be_bytes([p0, p1])), data };
             body = after;
         }
         let payload_offset = packet.len() - body.len();
         if b0 & 0x20 != 0 {
             let padding = usize::from(body.last().copied().unwrap_or(0));
             if padding == 0 || padding > body.len() {
-                return Err(RtpError::Padding {
-                    padding,
-                    have: body.len(),
-                });
+                return Err(RtpError::Padding { padding, have: body.len() });
             }
             body = body.get(..body.len() - padding).unwrap_or_default();
         }
-        Ok(Self {
-            header,
-            extensions,
-            payload: body,
-            payload_offset,
-        })
+        Ok(Self { header, extensions, payload: body, payload_offset })
     }
 }
 
@@ -122,16 +97,12 @@ pub struct Extensions<'a> {
 impl<'a> Extensions<'a> {
     /// The first element with this negotiated identifier.
     pub fn get(&self, id: u8) -> Option<&'a [u8]> {
-        self.iter()
-            .find_map(|(have, data)| (have == id).then_some(data))
+        self.iter().find_map(|(have, data)| (have == id).then_some(data))
     }
 
     /// All elements in the order of the wire; ends at the first that is malformed.
     pub fn iter(&self) -> ExtensionIter<'a> {
-        ExtensionIter {
-            form: self.form,
-            rest: self.data,
-        }
+        ExtensionIter { form: self.form, rest: self.data }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -183,10 +154,7 @@ impl<'a> Iterator for ExtensionIter<'a> {
 /// The one-byte form is used unless an identifier is above 14 or data is empty or longer than 16
 /// bytes. Identifier 0 and data longer than 255 bytes cannot be written and are left out.
 pub fn write_header(out: &mut Vec<u8>, header: &RtpHeader, exts: &[(u8, &[u8])]) {
-    let writable = || {
-        exts.iter()
-            .filter(|(id, data)| *id != 0 && data.len() <= 255)
-    };
+    let writable = || exts.iter().filter(|(id, data)| *id != 0 && data.len() <= 255);
     let extended = writable().next().is_some();
     out.push(0x80 | if extended { 0x10 } else { 0 });
     out.push(u8::from(header.marker) << 7 | header.payload_type & 0x7f);
@@ -275,8 +243,7 @@ mod tests {
     use proptest::prelude::*;
 
     const WITH_EXTENSION: &[u8] = &[
-        0x90, 0xef, 0x00, 0x2a, 0x00, 0x00, 0x03, 0xe8, 0x11, 0x22, 0x33,
-        0x44, // fixed header
+        0x90, 0xef, 0x00, 0x2a, 0x00, 0x00, 0x03, 0xe8, 0x11, 0x22, 0x33, 0x44, // fixed header
         0xbe, 0xde, 0x00, 0x02, 0x10, 0x85, 0x00, 0x32, 0xaa, 0xbb, 0xcc, 0x00, // ids 1 and 3
         0x01, 0x02, 0x03,
     ];
@@ -298,10 +265,7 @@ mod tests {
 
     #[test]
     fn two_byte_extensions_may_be_empty_and_have_high_identifiers() {
-        let packet = [
-            0x90, 0x60, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0x10, 0x05, 0, 2, 20, 0, 0, 200, 3, 7, 8, 9,
-            0xff,
-        ];
+        let packet = [0x90, 0x60, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0x10, 0x05, 0, 2, 20, 0, 0, 200, 3, 7, 8, 9, 0xff];
         let view = RtpView::parse(&packet).unwrap();
         assert_eq!(view.extensions.get(20), Some(&[][..]));
         assert_eq!(view.extensions.get(200), Some(&[7, 8, 9][..]));
@@ -315,45 +279,25 @@ mod tests {
         packet[16] = 5;
         assert!(RtpView::parse(&packet).unwrap().payload.is_empty());
         packet[16] = 6;
-        assert_eq!(
-            RtpView::parse(&packet).unwrap_err(),
-            RtpError::Padding {
-                padding: 6,
-                have: 5
-            }
-        );
+        assert_eq!(RtpView::parse(&packet).unwrap_err(), RtpError::Padding { padding: 6, have: 5 });
         packet[16] = 0;
-        assert!(matches!(
-            RtpView::parse(&packet),
-            Err(RtpError::Padding { .. })
-        ));
+        assert!(matches!(RtpView::parse(&packet), Err(RtpError::Padding { .. })));
     }
 
     #[test]
     fn contributing_sources_are_stepped_over() {
-        let packet = [
-            0x82, 0x60, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 1, 1, 1, 1, 2, 2, 2, 2, 7,
-        ];
+        let packet = [0x82, 0x60, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 1, 1, 1, 1, 2, 2, 2, 2, 7];
         let view = RtpView::parse(&packet).unwrap();
         assert_eq!((view.header.csrc_count, view.payload), (2, &[7][..]));
     }
 
     #[test]
     fn wrong_version_and_short_packets_are_named() {
-        assert_eq!(
-            RtpView::parse(&[0x40; 12]).unwrap_err(),
-            RtpError::Version(1)
-        );
-        assert!(matches!(
-            RtpView::parse(&[0x80; 11]),
-            Err(RtpError::TooShort { .. })
-        ));
+        assert_eq!(RtpView::parse(&[0x40; 12]).unwrap_err(), RtpError::Version(1));
+        assert!(matches!(RtpView::parse(&[0x80; 11]), Err(RtpError::TooShort { .. })));
         let mut long = WITH_EXTENSION.to_vec();
         long[14] = 0xff;
-        assert!(matches!(
-            RtpView::parse(&long),
-            Err(RtpError::ExtensionTooLong { .. })
-        ));
+        assert!(matches!(RtpView::parse(&long), Err(RtpError::ExtensionTooLong { .. })));
     }
 
     #[test]

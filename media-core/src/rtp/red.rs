@@ -45,28 +45,16 @@ pub fn red_blocks(payload: &[u8]) -> Result<SmallVec<[RedBlock<'_>; 4]>, RedErro
             return Err(RedError::TooManyBlocks);
         }
         let offset = u16::from(a) << 6 | u16::from(b >> 2);
-        headers.push((
-            first & 0x7f,
-            offset,
-            usize::from(b & 3) << 8 | usize::from(c),
-        ));
+        headers.push((first & 0x7f, offset, usize::from(b & 3) << 8 | usize::from(c)));
         rest = after;
     };
     let mut blocks = SmallVec::new();
     for (payload_type, timestamp_offset, len) in headers {
         let (payload, after) = rest.split_at_checked(len).ok_or(RedError::TooShort)?;
-        blocks.push(RedBlock {
-            payload_type,
-            timestamp_offset,
-            payload,
-        });
+        blocks.push(RedBlock { payload_type, timestamp_offset, payload });
         rest = after;
     }
-    blocks.push(RedBlock {
-        payload_type: primary,
-        timestamp_offset: 0,
-        payload: rest,
-    });
+    blocks.push(RedBlock { payload_type: primary, timestamp_offset: 0, payload: rest });
     Ok(blocks)
 }
 
@@ -93,26 +81,14 @@ pub struct RedUnpacker {
 impl RedUnpacker {
     /// `primary` is the payload type of the frames inside.
     pub fn new(primary: u8) -> Self {
-        Self {
-            primary,
-            highest: None,
-            yielded: 0,
-        }
+        Self { primary, highest: None, yielded: 0 }
     }
 
     /// The frames of a packet that were not yielded yet, in order; the packet's own is the last.
     /// A packet that comes late, before its frame was recovered, yields that frame late.
-    pub fn unpack(
-        &mut self,
-        seq: u64,
-        timestamp: u32,
-        payload: &Bytes,
-    ) -> Result<SmallVec<[Unpacked; 4]>, RedError> {
+    pub fn unpack(&mut self, seq: u64, timestamp: u32, payload: &Bytes) -> Result<SmallVec<[Unpacked; 4]>, RedError> {
         let blocks = red_blocks(payload)?;
-        if let Some(primary) = blocks
-            .last()
-            .filter(|block| block.payload_type != self.primary)
-        {
+        if let Some(primary) = blocks.last().filter(|block| block.payload_type != self.primary) {
             return Err(RedError::PayloadType(primary.payload_type));
         }
         let mut frames = SmallVec::new();
@@ -148,10 +124,7 @@ impl RedUnpacker {
             self.highest = Some(seq);
             return true;
         }
-        let Some(bit) = u32::try_from(highest - seq)
-            .ok()
-            .and_then(|n| 1u64.checked_shl(n))
-        else {
+        let Some(bit) = u32::try_from(highest - seq).ok().and_then(|n| 1u64.checked_shl(n)) else {
             return false;
         };
         let fresh = self.yielded & bit == 0;
@@ -175,18 +148,13 @@ mod tests {
             out.extend_from_slice(&word.to_be_bytes());
         }
         out.push(111);
-        redundant
-            .iter()
-            .for_each(|frame| out.extend_from_slice(frame));
+        redundant.iter().for_each(|frame| out.extend_from_slice(frame));
         out.extend_from_slice(primary);
         out.into()
     }
 
     fn summary(frames: &[Unpacked]) -> Vec<(u64, u32, &[u8], bool)> {
-        frames
-            .iter()
-            .map(|f| (f.seq, f.timestamp, &f.payload[..], f.recovered))
-            .collect()
+        frames.iter().map(|f| (f.seq, f.timestamp, &f.payload[..], f.recovered)).collect()
     }
 
     #[test]
@@ -194,26 +162,9 @@ mod tests {
         // One block of type 111, offset 960, two bytes; then the primary.
         let payload = [0xef, 0x0f, 0x00, 0x02, 0x6f, 1, 2, 3];
         let blocks = red_blocks(&payload).unwrap();
-        assert_eq!(
-            blocks[0],
-            RedBlock {
-                payload_type: 111,
-                timestamp_offset: 960,
-                payload: &[1, 2]
-            }
-        );
-        assert_eq!(
-            blocks[1],
-            RedBlock {
-                payload_type: 111,
-                timestamp_offset: 0,
-                payload: &[3]
-            }
-        );
-        assert_eq!(
-            red_blocks(&[0xef, 0x0f, 0x00, 0x02, 0x6f, 1]),
-            Err(RedError::TooShort)
-        );
+        assert_eq!(blocks[0], RedBlock { payload_type: 111, timestamp_offset: 960, payload: &[1, 2] });
+        assert_eq!(blocks[1], RedBlock { payload_type: 111, timestamp_offset: 0, payload: &[3] });
+        assert_eq!(red_blocks(&[0xef, 0x0f, 0x00, 0x02, 0x6f, 1]), Err(RedError::TooShort));
         assert_eq!(red_blocks(&[]), Err(RedError::TooShort));
         assert_eq!(red_blocks(&[0x80; 400]), Err(RedError::TooManyBlocks));
     }
@@ -223,22 +174,12 @@ mod tests {
         let mut red = RedUnpacker::new(111);
         let first = red.unpack(10, 9600, &packet(&[b"y", b"z", b"a"])).unwrap();
         assert_eq!(summary(&first), [(10, 9600, &b"a"[..], false)]);
-        let filled = red
-            .unpack(13, 12_480, &packet(&[b"b", b"c", b"d"]))
-            .unwrap();
+        let filled = red.unpack(13, 12_480, &packet(&[b"b", b"c", b"d"])).unwrap();
         assert_eq!(
             summary(&filled),
-            [
-                (11, 10_560, &b"b"[..], true),
-                (12, 11_520, b"c", true),
-                (13, 12_480, b"d", false)
-            ]
+            [(11, 10_560, &b"b"[..], true), (12, 11_520, b"c", true), (13, 12_480, b"d", false)]
         );
-        assert!(
-            red.unpack(12, 11_520, &packet(&[b"a", b"b", b"c"]))
-                .unwrap()
-                .is_empty()
-        );
+        assert!(red.unpack(12, 11_520, &packet(&[b"a", b"b", b"c"])).unwrap().is_empty());
         assert!(!red.take(11));
         assert!(red.take(14));
     }
@@ -246,10 +187,7 @@ mod tests {
     #[test]
     fn an_unknown_primary_is_refused_and_empty_blocks_are_skipped() {
         let mut red = RedUnpacker::new(96);
-        assert_eq!(
-            red.unpack(1, 1, &packet(&[b"a"])),
-            Err(RedError::PayloadType(111))
-        );
+        assert_eq!(red.unpack(1, 1, &packet(&[b"a"])), Err(RedError::PayloadType(111)));
         let mut red = RedUnpacker::new(111);
         red.unpack(1, 0, &packet(&[b"a"])).unwrap();
         assert_eq!(red.unpack(3, 1920, &packet(&[b"", b"c"])).unwrap().len(), 1);

@@ -28,10 +28,7 @@ impl Extender {
         let Some(highest) = self.highest else {
             let seq = CYCLE + u64::from(seq);
             self.highest = Some(seq);
-            return Extended {
-                seq,
-                restarted: false,
-            };
+            return Extended { seq, restarted: false };
         };
         let step = i64::from(seq.wrapping_sub(highest as u16) as i16);
         let restarted = step.unsigned_abs() > MAX_JUMP;
@@ -42,10 +39,7 @@ impl Extender {
             highest.saturating_add_signed(step)
         };
         self.highest = Some(highest.max(extended));
-        Extended {
-            seq: extended,
-            restarted,
-        }
+        Extended { seq: extended, restarted }
     }
 
     /// The highest number so far.
@@ -87,17 +81,12 @@ mod tests {
 
     fn extend_all(seqs: &[u16]) -> Vec<u64> {
         let mut extender = Extender::default();
-        seqs.iter()
-            .map(|seq| extender.extend(*seq).seq - CYCLE)
-            .collect()
+        seqs.iter().map(|seq| extender.extend(*seq).seq - CYCLE).collect()
     }
 
     #[test]
     fn numbers_go_on_after_a_wrap_and_late_packets_keep_theirs() {
-        assert_eq!(
-            extend_all(&[65534, 0, 65535, 1]),
-            [65534, 65536, 65535, 65537]
-        );
+        assert_eq!(extend_all(&[65534, 0, 65535, 1]), [65534, 65536, 65535, 65537]);
     }
 
     #[test]

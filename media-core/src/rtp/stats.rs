@@ -24,15 +24,7 @@ pub struct ReceiverStats {
 impl ReceiverStats {
     /// `clock_rate` in Hz.
     pub fn new(clock_rate: u32) -> Self {
-        Self {
-            clock_rate,
-            range: None,
-            received: 0,
-            previous: None,
-            jitter: 0,
-            reported: (0, 0),
-            sender_report: None,
-        }
+        Self { clock_rate, range: None, received: 0, previous: None, jitter: 0, reported: (0, 0), sender_report: None }
     }
 
     /// Counts a packet; retransmissions belong here only under their original stream.
@@ -57,10 +49,7 @@ impl ReceiverStats {
 
     /// Starts counting anew, after the source restarted.
     pub fn restart(&mut self) {
-        *self = Self {
-            sender_report: self.sender_report,
-            ..Self::new(self.clock_rate)
-        };
+        *self = Self { sender_report: self.sender_report, ..Self::new(self.clock_rate) };
     }
 
     /// The block about this source, and the beginning of the next interval. `None` before the
@@ -72,13 +61,9 @@ impl ReceiverStats {
         let interval_received = self.received - self.reported.1;
         self.reported = (expected, self.received);
         let lost = interval_expected.saturating_sub(interval_received);
-        let fraction = (lost << 8)
-            .checked_div(interval_expected)
-            .unwrap_or(0)
-            .min(255);
-        let delay = self.sender_report.map_or(0, |(_, at)| {
-            now.saturating_duration_since(at).as_micros() * 65_536 / 1_000_000
-        });
+        let fraction = (lost << 8).checked_div(interval_expected).unwrap_or(0).min(255);
+        let delay =
+            self.sender_report.map_or(0, |(_, at)| now.saturating_duration_since(at).as_micros() * 65_536 / 1_000_000);
         Some(ReportBlock {
             ssrc,
             fraction_lost: fraction as u8,
@@ -114,9 +99,7 @@ pub fn round_trip(block: &ReportBlock, now_middle_ntp: u32) -> Option<Duration> 
     if block.last_sr == 0 {
         return None;
     }
-    let ticks = now_middle_ntp
-        .wrapping_sub(block.last_sr)
-        .wrapping_sub(block.delay_since_last_sr);
+    let ticks = now_middle_ntp.wrapping_sub(block.last_sr).wrapping_sub(block.delay_since_last_sr);
     // Clocks that disagree by a little give a small negative number.
     let ticks = u64::try_from(ticks as i32).unwrap_or(0);
     Some(Duration::from_micros(ticks * 1_000_000 / 65_536))
@@ -155,14 +138,10 @@ impl BitrateMeter {
 
     fn advance(&mut self, now: Instant) {
         let start = *self.start.get_or_insert(now);
-        let target =
-            (now.saturating_duration_since(start).as_millis() / u128::from(SLOT_MS)) as u64;
+        let target = (now.saturating_duration_since(start).as_millis() / u128::from(SLOT_MS)) as u64;
         let steps = target.saturating_sub(self.current).min(SLOTS);
         for step in 1..=steps {
-            if let Some(slot) = self
-                .slots
-                .get_mut(((target - steps + step) % SLOTS) as usize)
-            {
+            if let Some(slot) = self.slots.get_mut(((target - steps + step) % SLOTS) as usize) {
                 self.bytes -= std::mem::take(slot);
             }
         }
@@ -220,10 +199,7 @@ mod tests {
         stats.on_packet(1, 1, now);
         stats.on_sender_report(0x0001_0000, now);
         let block = stats.report(1, now + MS * 500).unwrap();
-        assert_eq!(
-            (block.last_sr, block.delay_since_last_sr),
-            (0x0001_0000, 0x8000)
-        );
+        assert_eq!((block.last_sr, block.delay_since_last_sr), (0x0001_0000, 0x8000));
         assert_eq!(round_trip(&block, 0x0001_c000), Some(MS * 250));
         assert_eq!(round_trip(&block, 0x0001_7fff), Some(Duration::ZERO));
         assert_eq!(round_trip(&ReportBlock::default(), 5), None);

@@ -50,10 +50,7 @@ impl TwccReceiver {
             self.front = seq;
             self.start = seq;
         }
-        let Some(at) = seq
-            .checked_sub(self.front)
-            .and_then(|at| usize::try_from(at).ok())
-        else {
+        let Some(at) = seq.checked_sub(self.front).and_then(|at| usize::try_from(at).ok()) else {
             return;
         };
         match self.arrivals.get_mut(at) {
@@ -71,13 +68,7 @@ impl TwccReceiver {
     }
 
     /// Appends one feedback to `out` if it is due. Call again until it returns false.
-    pub fn poll(
-        &mut self,
-        now: Instant,
-        media_ssrc: u32,
-        sender_ssrc: u32,
-        out: &mut Vec<u8>,
-    ) -> bool {
+    pub fn poll(&mut self, now: Instant, media_ssrc: u32, sender_ssrc: u32, out: &mut Vec<u8>) -> bool {
         if self.pending < MAX_PENDING && self.poll_at().is_none_or(|due| now < due) {
             return false;
         }
@@ -85,10 +76,7 @@ impl TwccReceiver {
         packets.clear();
         let mut last_tick = None;
         let skip = self.start.saturating_sub(self.front) as usize;
-        for (seq, arrival) in (self.start..)
-            .zip(self.arrivals.iter().skip(skip))
-            .take(MAX_STATUSES)
-        {
+        for (seq, arrival) in (self.start..).zip(self.arrivals.iter().skip(skip)).take(MAX_STATUSES) {
             let mut delta_us = None;
             if let Some(tick) = *arrival {
                 let last = *last_tick.get_or_insert_with(|| {
@@ -103,10 +91,7 @@ impl TwccReceiver {
                 last_tick = Some(tick);
                 delta_us = Some(delta * 250);
             }
-            packets.push(TwccPacket {
-                seq: seq as u16,
-                delta_us,
-            });
+            packets.push(TwccPacket { seq: seq as u16, delta_us });
         }
         let feedback = Twcc {
             sender: sender_ssrc,
@@ -131,9 +116,7 @@ impl TwccReceiver {
 
     /// When the next feedback is due at the latest; `None` with nothing to report.
     pub fn poll_at(&self) -> Option<Instant> {
-        self.last_feedback
-            .filter(|_| self.pending > 0)
-            .map(|at| at + INTERVAL)
+        self.last_feedback.filter(|_| self.pending > 0).map(|at| at + INTERVAL)
     }
 
     fn trim(&mut self, len: usize) {
@@ -177,19 +160,13 @@ mod tests {
         receiver.record(1, now + MS * 30);
         assert_eq!(feedback(&mut receiver, now + MS * 49), None);
         let twcc = feedback(&mut receiver, now + MS * 50).unwrap();
-        assert_eq!(
-            (twcc.sender, twcc.media, twcc.base_seq, twcc.feedback_count),
-            (1, 2, 65_534, 0)
-        );
+        assert_eq!((twcc.sender, twcc.media, twcc.base_seq, twcc.feedback_count), (1, 2, 65_534, 0));
         let deltas: Vec<_> = twcc.packets.iter().map(|p| p.delta_us).collect();
         assert_eq!(deltas, [Some(0), Some(10_000), None, Some(20_000)]);
         assert_eq!(feedback(&mut receiver, now + MS * 100), None);
         receiver.record(2, now + MS * 130);
         let twcc = feedback(&mut receiver, now + MS * 130).unwrap();
-        assert_eq!(
-            (twcc.base_seq, twcc.feedback_count, twcc.reference_time),
-            (2, 1, 2)
-        );
+        assert_eq!((twcc.base_seq, twcc.feedback_count, twcc.reference_time), (2, 1, 2));
         assert_eq!(twcc.packets[0].delta_us, Some(2000));
     }
 
@@ -199,13 +176,7 @@ mod tests {
         let mut receiver = TwccReceiver::default();
         receiver.record(10, now);
         receiver.record(12, now);
-        assert_eq!(
-            feedback(&mut receiver, now + MS * 50)
-                .unwrap()
-                .packets
-                .len(),
-            3
-        );
+        assert_eq!(feedback(&mut receiver, now + MS * 50).unwrap().packets.len(), 3);
         receiver.record(11, now + MS * 60);
         let twcc = feedback(&mut receiver, now + MS * 100).unwrap();
         assert_eq!(twcc.base_seq, 11);

@@ -39,11 +39,7 @@ impl Descriptor {
         let mut at = 0;
         let mut next = || {
             at += 1;
-            payload
-                .get(at - 1)
-                .copied()
-                .map(|byte| (byte, at - 1))
-                .ok_or(Vp8Error::TooShort)
+            payload.get(at - 1).copied().map(|byte| (byte, at - 1)).ok_or(Vp8Error::TooShort)
         };
         let (first, _) = next()?;
         let flags = if first & 0x80 != 0 { next()?.0 } else { 0 };
@@ -58,16 +54,8 @@ impl Descriptor {
                 PictureId::Short(high)
             });
         }
-        let tl0 = if flags & 0x40 != 0 {
-            Some(next()?)
-        } else {
-            None
-        };
-        let layers = if flags & 0x30 != 0 {
-            Some(next()?.0)
-        } else {
-            None
-        };
+        let tl0 = if flags & 0x40 != 0 { Some(next()?) } else { None };
+        let layers = if flags & 0x30 != 0 { Some(next()?.0) } else { None };
         Ok(Self {
             non_reference: first & 0x20 != 0,
             partition_start: first & 0x10 != 0,
@@ -92,10 +80,7 @@ impl Descriptor {
 /// The payload is the first of a keyframe.
 pub fn starts_keyframe(payload: &[u8]) -> bool {
     Descriptor::parse(payload).is_ok_and(|descriptor| {
-        descriptor.starts_frame()
-            && payload
-                .get(descriptor.len)
-                .is_some_and(|byte| byte & 1 == 0)
+        descriptor.starts_frame() && payload.get(descriptor.len).is_some_and(|byte| byte & 1 == 0)
     })
 }
 
@@ -106,10 +91,9 @@ pub fn dimensions(payload: &[u8]) -> Option<(u16, u16)> {
     }
     let frame = payload.get(Descriptor::parse(payload).ok()?.len..)?;
     match *frame.first_chunk::<10>()? {
-        [_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1] => Some((
-            u16::from_le_bytes([w0, w1]) & 0x3fff,
-            u16::from_le_bytes([h0, h1]) & 0x3fff,
-        )),
+        [_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1] => {
+            Some((u16::from_le_bytes([w0, w1]) & 0x3fff, u16::from_le_bytes([h0, h1]) & 0x3fff))
+        }
         _ => None,
     }
 }
@@ -160,13 +144,8 @@ impl Vp8Munger {
         }
         if let Some(tl0) = descriptor.tl0_pic_idx {
             let tl0 = tl0.wrapping_add(self.tl0_offset);
-            *payload
-                .get_mut(descriptor.tl0_at)
-                .ok_or(Vp8Error::TooShort)? = tl0;
-            if self
-                .last_tl0
-                .is_none_or(|last| tl0.wrapping_sub(last) < 0x80)
-            {
+            *payload.get_mut(descriptor.tl0_at).ok_or(Vp8Error::TooShort)? = tl0;
+            if self.last_tl0.is_none_or(|last| tl0.wrapping_sub(last) < 0x80) {
                 self.last_tl0 = Some(tl0);
             }
         }
@@ -189,32 +168,12 @@ mod tests {
     /// As Chromium sends: X, I L T K, 15-bit picture id.
     fn payload(picture: u16, tl0: u8) -> Vec<u8> {
         let [high, low] = picture.to_be_bytes();
-        vec![
-            0x90,
-            0xf0,
-            0x80 | high,
-            low,
-            tl0,
-            0x65,
-            0x10,
-            0x02,
-            0x00,
-            0x9d,
-            0x01,
-            0x2a,
-            0x80,
-            0x02,
-            0xe0,
-            0x01,
-        ]
+        vec![0x90, 0xf0, 0x80 | high, low, tl0, 0x65, 0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01]
     }
 
     fn numbers(payload: &[u8]) -> (u16, u8) {
         let descriptor = Descriptor::parse(payload).unwrap();
-        (
-            value(descriptor.picture_id.unwrap()),
-            descriptor.tl0_pic_idx.unwrap(),
-        )
+        (value(descriptor.picture_id.unwrap()), descriptor.tl0_pic_idx.unwrap())
     }
 
     #[test]
@@ -222,10 +181,7 @@ mod tests {
         let descriptor = Descriptor::parse(&payload(0x1234, 7)).unwrap();
         assert_eq!(descriptor.picture_id, Some(PictureId::Long(0x1234)));
         assert_eq!(descriptor.tl0_pic_idx, Some(7));
-        assert_eq!(
-            (descriptor.temporal_layer, descriptor.layer_sync),
-            (Some(1), true)
-        );
+        assert_eq!((descriptor.temporal_layer, descriptor.layer_sync), (Some(1), true));
         assert_eq!((descriptor.key_idx, descriptor.len), (Some(5), 6));
         assert!(starts_keyframe(&payload(1, 1)));
         assert_eq!(dimensions(&payload(1, 1)), Some((640, 480)));
@@ -240,10 +196,7 @@ mod tests {
         assert!(!starts_keyframe(&[0x00, 0x00]), "a later packet of a frame");
         assert!(!starts_keyframe(&[0x11, 0x00]), "a later partition");
         assert!(!starts_keyframe(&[0x10]));
-        assert_eq!(
-            Descriptor::parse(&[0x90, 0x80, 0x81]),
-            Err(Vp8Error::TooShort)
-        );
+        assert_eq!(Descriptor::parse(&[0x90, 0x80, 0x81]), Err(Vp8Error::TooShort));
         let short = Descriptor::parse(&[0x90, 0x80, 0x11, 0]).unwrap();
         assert_eq!(short.picture_id, Some(PictureId::Short(0x11)));
     }
@@ -251,13 +204,7 @@ mod tests {
     #[test]
     fn picture_numbers_go_on_across_a_switch() {
         let mut munger = Vp8Munger::default();
-        let mut packets = [
-            payload(0x7ffe, 254),
-            payload(0x7fff, 255),
-            payload(9, 3),
-            payload(10, 4),
-            payload(9, 3),
-        ];
+        let mut packets = [payload(0x7ffe, 254), payload(0x7fff, 255), payload(9, 3), payload(10, 4), payload(9, 3)];
         for (i, packet) in packets.iter_mut().enumerate() {
             if i == 2 {
                 munger.switch_source();

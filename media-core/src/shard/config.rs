@@ -43,10 +43,16 @@ pub struct ExtensionIds {
 /// One payload type of a receive section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayloadMap {
-    Media { pt: u8 },
+    Media {
+        pt: u8,
+    },
     /// RFC 2198 around the section's primary codec.
-    Red { pt: u8 },
-    Rtx { pt: u8 },
+    Red {
+        pt: u8,
+    },
+    Rtx {
+        pt: u8,
+    },
 }
 
 /// A media section in which the peer sends.
@@ -102,7 +108,10 @@ pub struct TransportInit {
 pub enum TransportEvent {
     /// ICE and DTLS are done.
     Connected,
-    Data { kind: DataKind, payload: Bytes },
+    Data {
+        kind: DataKind,
+        payload: Bytes,
+    },
     DataOpen,
     /// No ICE check for a while; it may come back.
     Disconnected,
@@ -111,9 +120,14 @@ pub enum TransportEvent {
     /// The peer is back after `Disconnected`.
     Recovered,
     /// The first media packet of a receive section's track.
-    TrackStarted { track: TrackKey },
+    TrackStarted {
+        track: TrackKey,
+    },
     /// The address in use, for statistics only; never logged.
-    Path { tcp: bool, remote: SocketAddr },
+    Path {
+        tcp: bool,
+        remote: SocketAddr,
+    },
 }
 
 /// A track as its shard knows it.

@@ -8,15 +8,13 @@ const SILENT_AFTER: Duration = Duration::from_millis(1500);
 /// The layer to aim at: the highest alive one not above the wish, else the lowest alive.
 pub(super) fn choose(last_packet: &[Option<Instant>], wish: usize, now: Instant) -> Option<usize> {
     let alive = |index: usize| {
-        last_packet
-            .get(index)
-            .copied()
-            .flatten()
-            .is_some_and(|at| now.saturating_duration_since(at) < SILENT_AFTER)
+        last_packet.get(index).copied().flatten().is_some_and(|at| now.saturating_duration_since(at) < SILENT_AFTER)
     };
-    (0..last_packet.len()).rev().filter(|&index| index <= wish).find(|&index| alive(index)).or_else(|| {
-        (0..last_packet.len()).find(|&index| alive(index))
-    })
+    (0..last_packet.len())
+        .rev()
+        .filter(|&index| index <= wish)
+        .find(|&index| alive(index))
+        .or_else(|| (0..last_packet.len()).find(|&index| alive(index)))
 }
 
 /// Folds subscribers' wishes into the three qualities a publisher is told about.

@@ -82,23 +82,68 @@ pub enum ShardEvent {
 }
 
 pub(crate) enum Command {
-    AddRoom { room: RoomKey, events: mpsc::UnboundedSender<ShardEvent> },
-    AddTap { track: TrackKey, sub: SubKey, sender: mpsc::Sender<TapItem> },
-    AddTrack { key: TrackKey, config: TrackConfig },
-    AddTransport { key: TransportKey, init: TransportInit },
-    Configure { key: TransportKey, config: Arc<TransportConfig> },
-    Keyframe { track: TrackKey },
-    Mute { track: TrackKey, muted: bool },
-    RemoveRoom { room: RoomKey },
-    RemoveSub { track: TrackKey, sub: SubKey },
-    RemoveTrack { track: TrackKey },
-    RemoveTransport { key: TransportKey },
-    SendData { transport: TransportKey, kind: DataKind, payload: Bytes },
-    SenderReport { track: TrackKey, timestamp: u32, ntp: u64 },
-    Snapshot { reply: oneshot::Sender<ShardStats> },
+    AddRoom {
+        room: RoomKey,
+        events: mpsc::UnboundedSender<ShardEvent>,
+    },
+    AddTap {
+        track: TrackKey,
+        sub: SubKey,
+        sender: mpsc::Sender<TapItem>,
+    },
+    AddTrack {
+        key: TrackKey,
+        config: TrackConfig,
+    },
+    AddTransport {
+        key: TransportKey,
+        init: TransportInit,
+    },
+    Configure {
+        key: TransportKey,
+        config: Arc<TransportConfig>,
+    },
+    Keyframe {
+        track: TrackKey,
+    },
+    Mute {
+        track: TrackKey,
+        muted: bool,
+    },
+    RemoveRoom {
+        room: RoomKey,
+    },
+    RemoveSub {
+        track: TrackKey,
+        sub: SubKey,
+    },
+    RemoveTrack {
+        track: TrackKey,
+    },
+    RemoveTransport {
+        key: TransportKey,
+    },
+    SendData {
+        transport: TransportKey,
+        kind: DataKind,
+        payload: Bytes,
+    },
+    SenderReport {
+        track: TrackKey,
+        timestamp: u32,
+        ntp: u64,
+    },
+    Snapshot {
+        reply: oneshot::Sender<ShardStats>,
+    },
     Stop,
     /// A subscriber's wish: highest layer index it has use for, or nothing at all for now.
-    Want { track: TrackKey, sub: SubKey, layer: u8, paused: bool },
+    Want {
+        track: TrackKey,
+        sub: SubKey,
+        layer: u8,
+        paused: bool,
+    },
 }
 
 /// What a shard holds and has done since its start.

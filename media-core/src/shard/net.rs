@@ -87,8 +87,7 @@ impl Receiver {
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
         let mut vectors: [libc::iovec; BATCH] = unsafe { std::mem::zeroed() };
         for index in 0..BATCH {
-            vectors[index] =
-                libc::iovec { iov_base: self.buffers[index].as_mut_ptr().cast(), iov_len: DATAGRAM };
+            vectors[index] = libc::iovec { iov_base: self.buffers[index].as_mut_ptr().cast(), iov_len: DATAGRAM };
             headers[index].msg_hdr.msg_iov = &mut vectors[index];
             headers[index].msg_hdr.msg_iovlen = 1;
             headers[index].msg_hdr.msg_name = (&raw mut names[index]).cast();
@@ -96,7 +95,13 @@ impl Receiver {
         }
         // SAFETY: every pointer in `headers` refers to a buffer that outlives the call.
         let count = unsafe {
-            libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), BATCH as u32, libc::MSG_DONTWAIT as _, std::ptr::null_mut())
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                BATCH as u32,
+                libc::MSG_DONTWAIT as _,
+                std::ptr::null_mut(),
+            )
         };
         let count = usize::try_from(count).unwrap_or(0);
         for index in 0..count {
@@ -270,7 +275,14 @@ pub(super) struct Egress {
 
 impl Egress {
     pub fn new(dual: bool) -> Self {
-        Self { bytes: Vec::with_capacity(1 << 20), queue: Vec::with_capacity(1024), dual, packets: 0, octets: 0, errors: 0 }
+        Self {
+            bytes: Vec::with_capacity(1 << 20),
+            queue: Vec::with_capacity(1024),
+            dual,
+            packets: 0,
+            octets: 0,
+            errors: 0,
+        }
     }
 
     pub fn push(&mut self, packet: &[u8], path: Path) {

@@ -5,9 +5,7 @@ use super::net::{BATCH, Connections, Egress, LISTENER, Receiver, UDP, WAKER, bin
 use super::sub::{BURST_STEP, Outgoing, Sink, Sub, ntp_now};
 use super::track::{ClockPoint, Track};
 use super::transport::Transport;
-use super::{
-    Command, Inbox, RoomKey, ShardEvent, ShardHandle, ShardStats, SubKey, TrackKey, TransportKey, may_speak,
-};
+use super::{Command, Inbox, RoomKey, ShardEvent, ShardHandle, ShardStats, SubKey, TrackKey, TransportKey, may_speak};
 use crate::media::{AudioLevel, MediaPacket};
 use crate::room::SourcePacket;
 use crate::rtp::packet::{Kind, RtpHeader, RtpView, classify};
@@ -360,10 +358,9 @@ impl Shard {
     fn request_all_keyframes(&mut self, key: TrackKey, now: Instant) {
         let layers = self.tracks.get(&key).map_or(0, |track| track.layers.len());
         for layer in 0..layers {
-            let alive = self
-                .tracks
-                .get(&key)
-                .is_some_and(|track| track.layers.len() == 1 || track.last_packet.get(layer).is_some_and(Option::is_some));
+            let alive = self.tracks.get(&key).is_some_and(|track| {
+                track.layers.len() == 1 || track.last_packet.get(layer).is_some_and(Option::is_some)
+            });
             if alive {
                 self.request_keyframe(key, layer, now);
             }
@@ -602,7 +599,9 @@ impl Shard {
         let time = state.time.extend(incoming.header.timestamp);
         if let Some(primary) = incoming.red {
             let unpacker = state.red.get_or_insert_with(|| RedUnpacker::new(primary));
-            let Ok(frames) = unpacker.unpack(extended.seq, incoming.header.timestamp, &incoming.payload) else { return };
+            let Ok(frames) = unpacker.unpack(extended.seq, incoming.header.timestamp, &incoming.payload) else {
+                return;
+            };
             for frame in frames {
                 let back = incoming.header.timestamp.wrapping_sub(frame.timestamp);
                 let packet = MediaPacket {
@@ -798,7 +797,9 @@ impl Shard {
         let mid_id = transport.config.as_ref().map_or(0, |config| config.extensions.mid);
         for &sequence in lost.iter().take(128) {
             let Some((layer, source, timestamp)) = sub.sent(sequence) else { continue };
-            let Some(packet) = track.layers.get(layer).and_then(|layer| layer.history.get(source, now)) else { continue };
+            let Some(packet) = track.layers.get(layer).and_then(|layer| layer.history.get(source, now)) else {
+                continue;
+            };
             let Sink::Transport(outgoing) = &mut sub.sink else { continue };
             // VP8 needs the descriptor it was sent with; only continuous runs on one layer keep theirs.
             let mut payload = packet.payload.clone();
@@ -965,7 +966,15 @@ impl Shard {
     }
 
     /// NACKs, receiver reports and held-back keyframe requests towards a publisher.
-    fn receive_feedback(&mut self, key: TransportKey, section: usize, track: TrackKey, nack: bool, report: bool, now: Instant) {
+    fn receive_feedback(
+        &mut self,
+        key: TransportKey,
+        section: usize,
+        track: TrackKey,
+        nack: bool,
+        report: bool,
+        now: Instant,
+    ) {
         let Some(transport) = self.transports.get_mut(&key) else { return };
         let Some(state) = self.tracks.get_mut(&track) else { return };
         let ours = transport.ssrc;

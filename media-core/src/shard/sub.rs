@@ -290,7 +290,8 @@ mod tests {
             loss: 0.0,
         };
         let mut sub = Sub::new(SubKey::next(), Sink::Transport(outgoing), 90_000, now);
-        let group: Vec<(MediaPacket, u32)> = (0..50u32).map(|i| (packet(1000 + u64::from(i)), 5000 + i / 2 * 3600)).collect();
+        let group: Vec<(MediaPacket, u32)> =
+            (0..50u32).map(|i| (packet(1000 + u64::from(i)), 5000 + i / 2 * 3600)).collect();
         sub.begin_burst(group.iter(), now);
         let mut previous: Option<(u16, u32)> = None;
         while let Some((packet, time)) = sub.burst.pop_front() {

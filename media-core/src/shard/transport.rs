@@ -5,9 +5,9 @@
 use super::config::{PayloadMap, TransportConfig, TransportEvent, TransportInit};
 use super::net::Egress;
 use super::{RoomKey, SubKey, TrackKey, TransportKey};
+use crate::rtp::ext;
 use crate::rtp::packet::{Extensions, RtpHeader, write_header};
 use crate::rtp::twcc::TwccReceiver;
-use crate::rtp::ext;
 use crate::webrtc::data::{DataChannels, DataOutput};
 use crate::webrtc::dtls::{Dtls, DtlsOutput, SrtpPair};
 use crate::webrtc::ice::{CONNECT_TIMEOUT, DISCONNECTED_AFTER, FAILED_AFTER, IceLite};
@@ -115,7 +115,8 @@ impl Transport {
     pub fn configure(&mut self, config: Arc<TransportConfig>) {
         self.ice.restart(config.local_ice.clone());
         let old = self.config.replace(config.clone());
-        let mid_of = |section: usize| old.as_ref().and_then(|old| old.receive.get(section)).map(|section| section.mid.as_str());
+        let mid_of =
+            |section: usize| old.as_ref().and_then(|old| old.receive.get(section)).map(|section| section.mid.as_str());
         let kept: HashMap<u32, Route> = self
             .routes
             .iter()
@@ -151,7 +152,8 @@ impl Transport {
             None => {
                 // Without a MID the payload type must name exactly one section.
                 let mut fitting = config.receive.iter().enumerate().filter(|(_, section)| {
-                    section.track.is_some() && section.payloads.iter().any(|payload| payload.pt() == header.payload_type)
+                    section.track.is_some()
+                        && section.payloads.iter().any(|payload| payload.pt() == header.payload_type)
                 });
                 let (index, _) = fitting.next()?;
                 if fitting.next().is_some() {

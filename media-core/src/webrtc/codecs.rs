@@ -145,8 +145,14 @@ pub fn offer(params: &CodecParams) -> Vec<LocalCodec> {
         Kind::Video => VIDEO_FEEDBACK[1..].to_vec(),
         Kind::Audio => Vec::new(),
     };
-    let media = |pt: u8, map: &str, fmtp: &str| LocalCodec { pt, map: map.into(), fmtp: fmtp.into(), feedback: feedback.clone() };
-    let rtx = |pt: u8, of: u8| LocalCodec { pt, map: "rtx/90000".into(), fmtp: format!("apt={of}"), feedback: Vec::new() };
+    let media = |pt: u8, map: &str, fmtp: &str| LocalCodec {
+        pt,
+        map: map.into(),
+        fmtp: fmtp.into(),
+        feedback: feedback.clone(),
+    };
+    let rtx =
+        |pt: u8, of: u8| LocalCodec { pt, map: "rtx/90000".into(), fmtp: format!("apt={of}"), feedback: Vec::new() };
     match params.codec {
         Codec::G722 => vec![media(9, "G722/8000", "")],
         // Whatever the profile of the source: decoders take it, negotiation knows this label.

@@ -57,9 +57,14 @@ pub(super) enum Use {
     Data,
     /// Nobody's; `cooling` until one description has said so, because a browser
     /// announces a new track only when its section turns from inactive.
-    Free { cooling: bool },
+    Free {
+        cooling: bool,
+    },
     /// The peer sends a track of this description id.
-    Receive { track: Option<TrackKey>, choice: Arc<Choice> },
+    Receive {
+        track: Option<TrackKey>,
+        choice: Arc<Choice>,
+    },
     /// We send.
     Send(Wanted),
 }
@@ -369,8 +374,7 @@ impl Section {
                 answer.direction = Direction::RecvOnly;
                 answer.codecs = choice.answer(red_first, extra);
                 answer.simulcast = remote.simulcast.clone();
-                self.usage =
-                    Use::Receive { track: bound.map(|binding| binding.key), choice: Arc::new(choice) };
+                self.usage = Use::Receive { track: bound.map(|binding| binding.key), choice: Arc::new(choice) };
                 return answer;
             }
             // Nothing in common: the section stands but carries nothing, and whoever published is told.

@@ -11,7 +11,11 @@
 use super::dtls::{Dtls, DtlsError};
 use crate::room::DataKind;
 use bytes::Bytes;
-use rtc_datachannel::message::{Message, message_channel_ack::DataChannelAck, message_channel_open::{ChannelType, DataChannelOpen}};
+use rtc_datachannel::message::{
+    Message,
+    message_channel_ack::DataChannelAck,
+    message_channel_open::{ChannelType, DataChannelOpen},
+};
 use rtc_sctp::{
     Association, AssociationHandle, DatagramEvent, Endpoint, EndpointConfig, Event, Payload, PayloadProtocolIdentifier,
     ReliabilityType, ServerConfig, StreamEvent, TransportConfig,
@@ -32,7 +36,10 @@ const MAX_BUFFERED: usize = 4 << 20;
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5000);
 
 pub enum DataOutput {
-    Message { kind: DataKind, payload: Bytes },
+    Message {
+        kind: DataKind,
+        payload: Bytes,
+    },
     /// The channels of both labels are usable.
     Open,
     Closed,
@@ -66,7 +73,8 @@ fn kind_of(label: &[u8]) -> Option<DataKind> {
 impl DataChannels {
     /// `opens`: the server opens `_reliable` and `_lossy` itself.
     pub fn new(opens: bool) -> Self {
-        let transport = TransportConfig::default().with_max_message_size(MAX_MESSAGE).with_max_receive_buffer_size(1 << 20);
+        let transport =
+            TransportConfig::default().with_max_message_size(MAX_MESSAGE).with_max_receive_buffer_size(1 << 20);
         let endpoint = Endpoint::new(
             SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5000),
             TransportProtocol::UDP,
@@ -188,7 +196,11 @@ impl DataChannels {
         let Some((_, association)) = &mut self.association else { return };
         for (id, label, reliable) in [(1u16, "_reliable", true), (3u16, "_lossy", false)] {
             let open = Message::DataChannelOpen(DataChannelOpen {
-                channel_type: if reliable { ChannelType::Reliable } else { ChannelType::PartialReliableRexmitUnordered },
+                channel_type: if reliable {
+                    ChannelType::Reliable
+                } else {
+                    ChannelType::PartialReliableRexmitUnordered
+                },
                 priority: 0,
                 reliability_parameter: 0,
                 label: label.as_bytes().to_vec(),
@@ -237,7 +249,8 @@ impl DataChannels {
                             };
                             let _ = stream.set_default_payload_type(PayloadProtocolIdentifier::Binary);
                             if let Ok(ack) = Message::DataChannelAck(DataChannelAck {}).marshal() {
-                                let _ = stream.write_chunk_with_ppi(now, &ack.freeze(), PayloadProtocolIdentifier::Dcep);
+                                let _ =
+                                    stream.write_chunk_with_ppi(now, &ack.freeze(), PayloadProtocolIdentifier::Dcep);
                             }
                             let _ = stream.set_reliability_params(unordered, reliability, open.reliability_parameter);
                             if let Some(kind) = kind

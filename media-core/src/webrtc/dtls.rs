@@ -43,8 +43,7 @@ pub struct DtlsIdentity {
 
 impl DtlsIdentity {
     pub fn generate() -> Result<Self, DtlsError> {
-        let crypto =
-            rtc_srtp::crypto::default_provider().map_err(|error| DtlsError::Identity(error.to_string()))?;
+        let crypto = rtc_srtp::crypto::default_provider().map_err(|error| DtlsError::Identity(error.to_string()))?;
         let identity = |error: rtc_shared::error::Error| DtlsError::Identity(error.to_string());
         let certificate =
             Certificate::generate_self_signed(vec!["rongtong".to_owned()], crypto.crypto()).map_err(identity)?;

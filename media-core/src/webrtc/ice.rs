@@ -12,7 +12,9 @@ use rtc_stun::attributes::{ATTR_ICE_CONTROLLED, ATTR_MESSAGE_INTEGRITY, ATTR_USE
 use rtc_stun::error_code::{CODE_ROLE_CONFLICT, ErrorCodeAttribute};
 use rtc_stun::fingerprint::FINGERPRINT;
 use rtc_stun::integrity::MessageIntegrity;
-use rtc_stun::message::{BINDING_REQUEST, BINDING_SUCCESS, CLASS_ERROR_RESPONSE, METHOD_BINDING, Message, MessageType, Setter};
+use rtc_stun::message::{
+    BINDING_REQUEST, BINDING_SUCCESS, CLASS_ERROR_RESPONSE, METHOD_BINDING, Message, MessageType, Setter,
+};
 use rtc_stun::xoraddr::XorMappedAddress;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -154,7 +156,8 @@ impl IceLite {
 
         let mut response = Message::new();
         response.transaction_id = request.transaction_id;
-        let integrity = MessageIntegrity::new_short_term_integrity_with_provider(credentials.password.to_string(), crypto);
+        let integrity =
+            MessageIntegrity::new_short_term_integrity_with_provider(credentials.password.to_string(), crypto);
         let malformed = |error: rtc_shared::error::Error| IceError::Malformed(error.to_string());
         if request.contains(ATTR_ICE_CONTROLLED) {
             // Two lite or two controlled sides: the peer must take the controlling role (RFC 8445 7.3.1.1).
@@ -169,7 +172,9 @@ impl IceLite {
         }
         response.set_type(BINDING_SUCCESS);
         response.write_header();
-        XorMappedAddress { ip: from_address.ip(), port: from_address.port() }.add_to(&mut response).map_err(malformed)?;
+        XorMappedAddress { ip: from_address.ip(), port: from_address.port() }
+            .add_to(&mut response)
+            .map_err(malformed)?;
         integrity.add_to(&mut response).map_err(malformed)?;
         FINGERPRINT.add_to(&mut response).map_err(malformed)?;
 
@@ -235,10 +240,7 @@ mod tests {
     fn a_wrong_password_changes_nothing() {
         let local = IceCredentials::random();
         let mut ice = IceLite::new(local.clone(), Instant::now());
-        assert!(matches!(
-            check(&mut ice, &request(&local, "guess", true), "10.0.0.1:5000"),
-            Err(IceError::Integrity)
-        ));
+        assert!(matches!(check(&mut ice, &request(&local, "guess", true), "10.0.0.1:5000"), Err(IceError::Integrity)));
         assert_eq!(ice.path(), None);
     }
 

@@ -81,19 +81,37 @@ pub struct TrackSettings {
 #[derive(Debug)]
 pub enum PeerEvent {
     Connected(Target),
-    Data { kind: DataKind, payload: Bytes },
+    Data {
+        kind: DataKind,
+        payload: Bytes,
+    },
     Disconnected(Target),
     Failed(Target),
     /// The server's offer for the subscriber connection.
-    Offer { sdp: String, id: u32, mid_to_track: BTreeMap<String, String> },
+    Offer {
+        sdp: String,
+        id: u32,
+        mid_to_track: BTreeMap<String, String>,
+    },
     /// An announced track comes in no codec that the room takes.
-    PublishRefused { cid: String, info: Arc<TrackInfo> },
+    PublishRefused {
+        cid: String,
+        info: Arc<TrackInfo>,
+    },
     /// The client should add this many sections and offer again; zeros ask for an offer only.
-    SectionsWanted { audio: u32, video: u32 },
+    SectionsWanted {
+        audio: u32,
+        video: u32,
+    },
     /// The client answered that it can't take this track.
-    SubscriptionRefused { track: TrackSid },
+    SubscriptionRefused {
+        track: TrackSid,
+    },
     /// A track's section is negotiated and the room has been told.
-    TrackPublished { cid: String, info: Arc<TrackInfo> },
+    TrackPublished {
+        cid: String,
+        info: Arc<TrackInfo>,
+    },
 }
 
 /// A track between being announced and being negotiated.
@@ -283,17 +301,21 @@ impl Peer {
                 let (stream, track) = remote.msid.clone().unwrap_or_default();
                 let at = pending
                     .iter()
-                    .position(|pending| pending.info.spec.kind == kind && (pending.cid == track || pending.cid == stream))
+                    .position(|pending| {
+                        pending.info.spec.kind == kind && (pending.cid == track || pending.cid == stream)
+                    })
                     // Some clients' ids differ between signalling and description; a single candidate is it.
                     .or_else(|| {
-                        let mut of_kind = pending.iter().enumerate().filter(|(_, pending)| pending.info.spec.kind == kind);
+                        let mut of_kind =
+                            pending.iter().enumerate().filter(|(_, pending)| pending.info.spec.kind == kind);
                         let first = of_kind.next()?.0;
                         of_kind.next().is_none().then_some(first)
                     })?;
                 let announced = pending.remove(at);
                 let preferred = announced.info.spec.codec.codec;
                 let mut info = (*announced.info).clone();
-                let chosen = codecs::choose(remote, &[preferred]).or_else(|| codecs::choose(remote, codecs::publishable(policy, kind)));
+                let chosen = codecs::choose(remote, &[preferred])
+                    .or_else(|| codecs::choose(remote, codecs::publishable(policy, kind)));
                 if let Some(params) = chosen.as_ref().unwrap_or(choice).params() {
                     info.spec.codec = params;
                 }
@@ -313,8 +335,7 @@ impl Peer {
             },
             |remote| {
                 let at = waiting.iter().position(|wanted| {
-                    wanted.kind() == remote.kind
-                        && codecs::choose(remote, &[wanted.info.spec.codec.codec]).is_some()
+                    wanted.kind() == remote.kind && codecs::choose(remote, &[wanted.info.spec.codec.codec]).is_some()
                 })?;
                 Some(waiting.remove(at))
             },
@@ -645,9 +666,10 @@ impl Peer {
         state.next_offer += 1;
         state.outstanding = Some(id);
         // Sections that were just said to be free can be used in the offer after this one.
-        state.dirty |= cooling && state.subscriptions.iter().any(|subscription| {
-            state.subscriber.as_ref().is_some_and(|subscriber| !subscriber.sends(&subscription.wanted.info.sid))
-        });
+        state.dirty |= cooling
+            && state.subscriptions.iter().any(|subscription| {
+                state.subscriber.as_ref().is_some_and(|subscriber| !subscriber.sends(&subscription.wanted.info.sid))
+            });
         self.tell(PeerEvent::Offer { sdp, id, mid_to_track });
     }
 }

@@ -78,7 +78,11 @@ impl RemoteCodec {
 
     /// A value of `a=fmtp`.
     pub fn parameter(&self, key: &str) -> Option<&str> {
-        self.fmtp.split(';').filter_map(|pair| pair.trim().split_once('=')).find(|(k, _)| k.eq_ignore_ascii_case(key)).map(|(_, v)| v)
+        self.fmtp
+            .split(';')
+            .filter_map(|pair| pair.trim().split_once('='))
+            .find(|(k, _)| k.eq_ignore_ascii_case(key))
+            .map(|(_, v)| v)
     }
 }
 
@@ -268,7 +272,12 @@ fn section(media: &rtc_sdp::description::media::MediaDescription) -> Result<Remo
                         let name = |alternatives: &str| {
                             alternatives.split(',').next().unwrap_or_default().trim_start_matches('~').to_owned()
                         };
-                        out.simulcast = list.split(';').map(name).filter(|rid| !rid.is_empty() && rid.len() <= 16).take(3).collect();
+                        out.simulcast = list
+                            .split(';')
+                            .map(name)
+                            .filter(|rid| !rid.is_empty() && rid.len() <= 16)
+                            .take(3)
+                            .collect();
                     }
                 }
             }
@@ -486,7 +495,12 @@ mod tests {
             mid: "0".into(),
             rejected: false,
             direction: Direction::SendOnly,
-            codecs: vec![LocalCodec { pt: 111, map: "opus/48000/2".into(), fmtp: "minptime=10".into(), feedback: vec!["transport-cc"] }],
+            codecs: vec![LocalCodec {
+                pt: 111,
+                map: "opus/48000/2".into(),
+                fmtp: "minptime=10".into(),
+                feedback: vec!["transport-cc"],
+            }],
             extensions: vec![(1, ext::MID)],
             stream: Some(LocalStream { ssrc: 7, rtx: Some(8), stream: "PA_1|a".into(), track: "TR_1".into() }),
             simulcast: vec![],

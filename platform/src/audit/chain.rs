@@ -5,8 +5,7 @@ use crate::crypto::{Keys, sm3_parts};
 use super::{AuditRow, Fault};
 
 /// What stands before the first row.
-pub(super) const FIRST_PREVIOUS: &str =
-    "0000000000000000000000000000000000000000000000000000000000000000";
+pub(super) const FIRST_PREVIOUS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// SM3(prev ‖ canonical entry), in hex.
 ///
@@ -17,14 +16,7 @@ pub(super) fn entry_hash(row: &AuditRow) -> String {
     let mut bytes = b"rongtong audit v1|".to_vec();
     bytes.extend(row.seq.to_be_bytes());
     bytes.extend(row.time_ms.to_be_bytes());
-    for text in [
-        &row.actor,
-        &row.action,
-        &row.object,
-        &row.result,
-        &row.detail,
-        &row.address,
-    ] {
+    for text in [&row.actor, &row.action, &row.object, &row.result, &row.detail, &row.address] {
         bytes.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
         bytes.extend(text.as_bytes());
     }

@@ -139,17 +139,13 @@ impl Audit {
     /// Writes one entry and returns its number.
     pub async fn append(&self, entry: Entry) -> Result<i64, StorageError> {
         let audit = self.clone();
-        self.db
-            .write(move |conn| Box::pin(async move { audit.append_on(conn, entry).await }))
-            .await
+        self.db.write(move |conn| Box::pin(async move { audit.append_on(conn, entry).await })).await
     }
 
     /// Writes one entry inside the caller's transaction, so that the action and its entry are
     /// kept or lost together. The one writer makes this serial.
     pub async fn append_on(&self, conn: &mut Conn, entry: Entry) -> Result<i64, StorageError> {
-        let last = sqlx::query("select seq, hash from audit_head where id = 1")
-            .fetch_optional(&mut *conn)
-            .await?;
+        let last = sqlx::query("select seq, hash from audit_head where id = 1").fetch_optional(&mut *conn).await?;
         let (last, prev_hash) = match last {
             Some(row) => (row.try_get(0)?, row.try_get(1)?),
             None => (0_i64, FIRST_PREVIOUS.to_owned()),
@@ -198,11 +194,7 @@ impl Audit {
     }
 
     /// Rows that pass the filter, newest first.
-    pub async fn list(
-        &self,
-        filter: &AuditFilter,
-        limit: u32,
-    ) -> Result<Vec<AuditRow>, StorageError> {
+    pub async fn list(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditRow>, StorageError> {
         let mut query = QueryBuilder::new("select * from audit where 1 = 1");
         if let Some(from) = filter.from {
             query.push(" and time_ms >= ").push_bind(from);
@@ -222,29 +214,19 @@ impl Audit {
         if let Some(before) = filter.before {
             query.push(" and seq < ").push_bind(before);
         }
-        query
-            .push(" order by seq desc limit ")
-            .push_bind(i64::from(limit));
+        query.push(" order by seq desc limit ").push_bind(i64::from(limit));
         Ok(query.build_query_as().fetch_all(self.db.read()).await?)
     }
 
     /// Walks the chain from the first row and stops at the first fault.
     pub async fn verify(&self) -> Result<Verification, StorageError> {
         const PAGE: i64 = 1000;
-        let mut good = Verification {
-            rows: 0,
-            head: FIRST_PREVIOUS.to_owned(),
-            fault: None,
-        };
+        let mut good = Verification { rows: 0, head: FIRST_PREVIOUS.to_owned(), fault: None };
         // The head is read first: rows written during the walk then lie beyond it, harmlessly.
-        let head = sqlx::query_as::<_, (i64, String, String)>(
-            "select seq, hash, mac from audit_head where id = 1",
-        )
-        .fetch_optional(self.db.read())
-        .await?;
-        let last: i64 = sqlx::query_scalar("select coalesce(max(seq), 0) from audit")
-            .fetch_one(self.db.read())
+        let head = sqlx::query_as::<_, (i64, String, String)>("select seq, hash, mac from audit_head where id = 1")
+            .fetch_optional(self.db.read())
             .await?;
+        let last: i64 = sqlx::query_scalar("select coalesce(max(seq), 0) from audit").fetch_one(self.db.read()).await?;
         let end = match &head {
             None if last == 0 => return Ok(good),
             None => {
@@ -260,19 +242,15 @@ impl Audit {
             }
         };
         while good.rows < end {
-            let page: Vec<AuditRow> = sqlx::query_as(
-                "select * from audit where seq > $1 and seq <= $2 order by seq limit $3",
-            )
-            .bind(good.rows)
-            .bind(end)
-            .bind(PAGE)
-            .fetch_all(self.db.read())
-            .await?;
+            let page: Vec<AuditRow> =
+                sqlx::query_as("select * from audit where seq > $1 and seq <= $2 order by seq limit $3")
+                    .bind(good.rows)
+                    .bind(end)
+                    .bind(PAGE)
+                    .fetch_all(self.db.read())
+                    .await?;
             if page.is_empty() {
-                good.fault = Some(Fault::Tail {
-                    first: good.rows + 1,
-                    last: end,
-                });
+                good.fault = Some(Fault::Tail { first: good.rows + 1, last: end });
                 return Ok(good);
             }
             for row in page {
@@ -284,19 +262,12 @@ impl Audit {
                 good.head = row.hash;
             }
         }
-        good.fault = self
-            .after_the_end(end, &good.head, head.map(|(_, hash, _)| hash))
-            .await?;
+        good.fault = self.after_the_end(end, &good.head, head.map(|(_, hash, _)| hash)).await?;
         Ok(good)
     }
 
     /// The walk reached the head's number: is it the head's row, and does anything stand after it?
-    async fn after_the_end(
-        &self,
-        end: i64,
-        walked: &str,
-        head: Option<String>,
-    ) -> Result<Option<Fault>, StorageError> {
+    async fn after_the_end(&self, end: i64, walked: &str, head: Option<String>) -> Result<Option<Fault>, StorageError> {
         if head.as_deref() != Some(walked) {
             return Ok(Some(Fault::Changed { seq: end }));
         }

@@ -12,10 +12,7 @@ async fn log(dir: &tempfile::TempDir, rows: usize) -> Audit {
     let audit = Audit::new(db, Arc::new(Keys::derive(&MasterKey::ephemeral())));
     for i in 0..rows {
         let entry = Entry::new("admin", "person.create", format!("person:{i}"));
-        audit
-            .append(entry.detail(json!({ "role": "member" })).address("::1"))
-            .await
-            .unwrap();
+        audit.append(entry.detail(json!({ "role": "member" })).address("::1")).await.unwrap();
     }
     audit
 }
@@ -54,19 +51,10 @@ async fn an_empty_log_verifies() {
 #[tokio::test]
 async fn the_first_broken_row_is_named() {
     for (sql, fault) in [
-        (
-            "update audit set detail = '{}' where seq = 3",
-            Fault::Changed { seq: 3 },
-        ),
-        (
-            "update audit set time_ms = time_ms + 1 where seq = 1",
-            Fault::Changed { seq: 1 },
-        ),
+        ("update audit set detail = '{}' where seq = 3", Fault::Changed { seq: 3 }),
+        ("update audit set time_ms = time_ms + 1 where seq = 1", Fault::Changed { seq: 1 }),
         ("delete from audit where seq = 2", Fault::Missing { seq: 2 }),
-        (
-            "delete from audit where seq >= 4",
-            Fault::Tail { first: 4, last: 5 },
-        ),
+        ("delete from audit where seq >= 4", Fault::Tail { first: 4, last: 5 }),
         ("delete from audit", Fault::Tail { first: 1, last: 5 }),
         ("delete from audit_head", Fault::HeadMissing),
         (
@@ -110,10 +98,7 @@ async fn a_row_hashed_anew_breaks_the_link_to_the_next() {
         })
         .await
         .unwrap();
-    assert_eq!(
-        audit.verify().await.unwrap().fault,
-        Some(Fault::Link { seq: 3 })
-    );
+    assert_eq!(audit.verify().await.unwrap().fault, Some(Fault::Link { seq: 3 }));
 }
 
 #[tokio::test]
@@ -125,12 +110,7 @@ async fn entries_written_at_once_make_one_chain() {
         let audit = audit.clone();
         jobs.spawn(async move { audit.append(Entry::new("a", "x.y", i.to_string())).await });
     }
-    let mut numbers: Vec<i64> = jobs
-        .join_all()
-        .await
-        .into_iter()
-        .map(|n| n.unwrap())
-        .collect();
+    let mut numbers: Vec<i64> = jobs.join_all().await.into_iter().map(|n| n.unwrap()).collect();
     numbers.sort_unstable();
     assert!(numbers.iter().copied().eq(1..=150));
     assert_eq!(audit.verify().await.unwrap().fault, None);
@@ -140,50 +120,12 @@ async fn entries_written_at_once_make_one_chain() {
 async fn listing_filters_by_actor_action_and_number() {
     let dir = tempfile::tempdir().unwrap();
     let audit = log(&dir, 3).await;
-    audit
-        .append(Entry::new("li", "session.create", ""))
-        .await
-        .unwrap();
+    audit.append(Entry::new("li", "session.create", "")).await.unwrap();
     let list = async |filter: AuditFilter| audit.list(&filter, 10).await.unwrap().len();
     let filter = AuditFilter::default();
-    assert_eq!(
-        list(AuditFilter {
-            actor: Some("li".into()),
-            ..filter.clone()
-        })
-        .await,
-        1
-    );
-    assert_eq!(
-        list(AuditFilter {
-            action: Some("person".into()),
-            ..filter.clone()
-        })
-        .await,
-        3
-    );
-    assert_eq!(
-        list(AuditFilter {
-            action: Some("pers".into()),
-            ..filter.clone()
-        })
-        .await,
-        0
-    );
-    assert_eq!(
-        list(AuditFilter {
-            before: Some(3),
-            ..filter.clone()
-        })
-        .await,
-        2
-    );
-    assert_eq!(
-        list(AuditFilter {
-            to: Some(0),
-            ..filter
-        })
-        .await,
-        0
-    );
+    assert_eq!(list(AuditFilter { actor: Some("li".into()), ..filter.clone() }).await, 1);
+    assert_eq!(list(AuditFilter { action: Some("person".into()), ..filter.clone() }).await, 3);
+    assert_eq!(list(AuditFilter { action: Some("pers".into()), ..filter.clone() }).await, 0);
+    assert_eq!(list(AuditFilter { before: Some(3), ..filter.clone() }).await, 2);
+    assert_eq!(list(AuditFilter { to: Some(0), ..filter }).await, 0);
 }

@@ -20,21 +20,13 @@ const LIFE: Duration = Duration::days(397);
 const RENEW_WITHIN: Duration = Duration::days(30);
 
 pub(super) fn open(config: &Config) -> Result<TlsFiles, BootstrapError> {
-    if let (Some(certificate), Some(key)) = (&config.server.tls_certificate, &config.server.tls_key)
-    {
+    if let (Some(certificate), Some(key)) = (&config.server.tls_certificate, &config.server.tls_key) {
         let (certificate, key) = (certificate.clone(), key.clone());
-        return Ok(TlsFiles {
-            certificate,
-            key,
-            self_signed: false,
-        });
+        return Ok(TlsFiles { certificate, key, self_signed: false });
     }
     let dir = config.data.dir.join("tls");
-    let files = TlsFiles {
-        certificate: dir.join("self-signed.pem"),
-        key: dir.join("self-signed.key"),
-        self_signed: true,
-    };
+    let files =
+        TlsFiles { certificate: dir.join("self-signed.pem"), key: dir.join("self-signed.key"), self_signed: true };
     let host = config.server.public_host.as_deref();
     let now = OffsetDateTime::now_utc();
     if !files.key.exists() || !is_good(&files.certificate, host, now) {
@@ -46,9 +38,7 @@ pub(super) fn open(config: &Config) -> Result<TlsFiles, BootstrapError> {
 fn make(files: &TlsFiles, names: Vec<String>, now: OffsetDateTime) -> Result<(), BootstrapError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(names)?;
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "Rongtong self-signed");
+    params.distinguished_name.push(DnType::CommonName, "Rongtong self-signed");
     // A day of grace for clients whose clock is behind.
     params.not_before = now - Duration::DAY;
     params.not_after = params.not_before + LIFE;
@@ -78,16 +68,12 @@ fn is_good(path: &Path, host: Option<&str>, now: OffsetDateTime) -> bool {
     let Ok(Some(names)) = certificate.subject_alternative_name() else {
         return false;
     };
-    names
-        .value
-        .general_names
-        .iter()
-        .any(|name| match (name, host.parse::<IpAddr>()) {
-            (GeneralName::DNSName(name), Err(_)) => name.eq_ignore_ascii_case(host),
-            (GeneralName::IPAddress(bytes), Ok(IpAddr::V4(ip))) => *bytes == ip.octets(),
-            (GeneralName::IPAddress(bytes), Ok(IpAddr::V6(ip))) => *bytes == ip.octets(),
-            _ => false,
-        })
+    names.value.general_names.iter().any(|name| match (name, host.parse::<IpAddr>()) {
+        (GeneralName::DNSName(name), Err(_)) => name.eq_ignore_ascii_case(host),
+        (GeneralName::IPAddress(bytes), Ok(IpAddr::V4(ip))) => *bytes == ip.octets(),
+        (GeneralName::IPAddress(bytes), Ok(IpAddr::V6(ip))) => *bytes == ip.octets(),
+        _ => false,
+    })
 }
 
 #[cfg(test)]
@@ -120,11 +106,7 @@ mod tests {
         let now = OffsetDateTime::now_utc();
         assert!(is_good(&path, Some("127.0.0.1"), now));
         assert!(is_good(&path, Some("localhost"), now + Duration::days(360)));
-        assert!(!is_good(
-            &path,
-            Some("localhost"),
-            now + Duration::days(367)
-        ));
+        assert!(!is_good(&path, Some("localhost"), now + Duration::days(367)));
     }
 
     #[test]

@@ -15,12 +15,8 @@ struct Stored {
 }
 
 pub(super) fn open(config: &Config) -> Result<LivekitKey, BootstrapError> {
-    if let (Some(api_key), Some(api_secret)) = (&config.livekit.api_key, &config.livekit.api_secret)
-    {
-        return Ok(LivekitKey {
-            api_key: api_key.clone(),
-            api_secret: api_secret.clone(),
-        });
+    if let (Some(api_key), Some(api_secret)) = (&config.livekit.api_key, &config.livekit.api_secret) {
+        return Ok(LivekitKey { api_key: api_key.clone(), api_secret: api_secret.clone() });
     }
     let path = config.data.dir.join("keys").join("livekit.toml");
     if !path.exists() {
@@ -29,16 +25,10 @@ pub(super) fn open(config: &Config) -> Result<LivekitKey, BootstrapError> {
         write_private(&path, text.as_bytes())?;
     }
     let text = std::fs::read_to_string(&path).map_err(|fault| super::file_error(&path, fault))?;
-    let Stored {
-        api_key,
-        api_secret,
-    } = toml::from_str(&text).map_err(|fault| {
+    let Stored { api_key, api_secret } = toml::from_str(&text).map_err(|fault| {
         // Not the whole text of the fault: it quotes the line with the secret.
         let (path, reason) = (path.display().to_string(), fault.message().to_owned());
         BootstrapError::Changed { path, reason }
     })?;
-    Ok(LivekitKey {
-        api_key,
-        api_secret,
-    })
+    Ok(LivekitKey { api_key, api_secret })
 }

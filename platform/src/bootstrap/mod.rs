@@ -60,10 +60,7 @@ pub struct FirstSignIn {
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     #[error("{path} in the data folder cannot be made or written: {source}")]
-    File {
-        path: String,
-        source: std::io::Error,
-    },
+    File { path: String, source: std::io::Error },
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
     #[error(transparent)]
@@ -79,12 +76,7 @@ pub enum BootstrapError {
 impl Bootstrap {
     pub async fn open(config: &Config) -> Result<Self, BootstrapError> {
         let dir = &config.data.dir;
-        let folders = [
-            dir.clone(),
-            dir.join("keys"),
-            dir.join("tls"),
-            config.recordings_dir(),
-        ];
+        let folders = [dir.clone(), dir.join("keys"), dir.join("tls"), config.recordings_dir()];
         for folder in &folders {
             private_folder(folder)?;
         }
@@ -102,23 +94,14 @@ impl Bootstrap {
 
 async fn first_admin(platform: &Platform) -> Result<Option<FirstSignIn>, BootstrapError> {
     let identity = &platform.identity;
-    if !identity
-        .is_empty()
-        .await
-        .map_err(BootstrapError::FirstAdmin)?
-    {
+    if !identity.is_empty().await.map_err(BootstrapError::FirstAdmin)? {
         return Ok(None);
     }
-    let new = NewPerson {
-        account: FIRST_ACCOUNT.to_owned(),
-        name: "管理员".to_owned(),
-        role: Role::Admin,
-        password: None,
-    };
-    let (person, password) = identity
-        .add(new)
-        .await
-        .map_err(BootstrapError::FirstAdmin)?;
+    let new =
+        NewPerson {
+            account: FIRST_ACCOUNT.to_owned(), name: "管理员".to_owned(), role: Role::Admin, password: None
+        };
+    let (person, password) = identity.add(new).await.map_err(BootstrapError::FirstAdmin)?;
     let password = password.unwrap_or_default();
     let entry = Entry::new("system", "person.create", format!("person:{}", person.id));
     platform.audit.append(entry).await?;
@@ -127,11 +110,7 @@ async fn first_admin(platform: &Platform) -> Result<Option<FirstSignIn>, Bootstr
     let _ = std::fs::remove_file(&file);
     let text = format!("account: {FIRST_ACCOUNT}\none-time password: {password}\n");
     write_private(&file, text.as_bytes())?;
-    Ok(Some(FirstSignIn {
-        account: FIRST_ACCOUNT,
-        password,
-        file,
-    }))
+    Ok(Some(FirstSignIn { account: FIRST_ACCOUNT, password, file }))
 }
 
 fn private_folder(path: &Path) -> Result<(), BootstrapError> {
@@ -145,9 +124,7 @@ fn private_folder(path: &Path) -> Result<(), BootstrapError> {
         use std::os::unix::fs::DirBuilderExt as _;
         builder.mode(0o700);
     }
-    builder
-        .create(path)
-        .map_err(|source| file_error(path, source))
+    builder.create(path).map_err(|source| file_error(path, source))
 }
 
 /// Writes a new file that only the server may read; readers see all of it or none.
@@ -164,10 +141,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), BootstrapError> {
 }
 
 fn file_error(path: &Path, source: std::io::Error) -> BootstrapError {
-    BootstrapError::File {
-        path: path.display().to_string(),
-        source,
-    }
+    BootstrapError::File { path: path.display().to_string(), source }
 }
 
 #[cfg(test)]

@@ -25,11 +25,7 @@ pub(super) fn own_names(public_host: Option<&str>) -> Vec<String> {
     let mut names: Vec<String> = public_host.map(str::to_owned).into_iter().collect();
     names.push("localhost".to_owned());
     // Some systems have host names that no certificate may hold.
-    if !host.is_empty()
-        && host
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || ".-".contains(c))
-    {
+    if !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c)) {
         names.push(host.to_owned());
     }
     names.extend(local_addresses().iter().map(IpAddr::to_string));
@@ -45,10 +41,7 @@ mod tests {
 
     #[test]
     fn loopback_is_there_and_last() {
-        assert_eq!(
-            local_addresses().last(),
-            Some(&IpAddr::V4(Ipv4Addr::LOCALHOST))
-        );
+        assert_eq!(local_addresses().last(), Some(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
 
     #[test]

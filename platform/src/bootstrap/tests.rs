@@ -17,12 +17,7 @@ async fn a_first_start_makes_everything_and_a_second_keeps_it() {
     let once = first.first_sign_in.as_ref().unwrap();
     let written = std::fs::read_to_string(&once.file).unwrap();
     assert!(written.contains(&once.password));
-    let signed_in = first
-        .platform
-        .identity
-        .sign_in(once.account, &once.password, "")
-        .await
-        .unwrap();
+    let signed_in = first.platform.identity.sign_in(once.account, &once.password, "").await.unwrap();
     assert!(signed_in.person.must_change_password);
     assert_eq!(signed_in.person.role, Role::Admin);
     assert_eq!(first.platform.audit.verify().await.unwrap().rows, 1);
@@ -48,13 +43,7 @@ async fn secrets_are_private() {
     for folder in ["", "keys", "tls", "recordings"] {
         assert_eq!(mode(&data.join(folder)), 0o700, "{folder}");
     }
-    for file in [
-        "keys/master.key",
-        "keys/livekit.toml",
-        "rongtong.db",
-        "rongtong.db-wal",
-        FIRST_SIGN_IN_FILE,
-    ] {
+    for file in ["keys/master.key", "keys/livekit.toml", "rongtong.db", "rongtong.db-wal", FIRST_SIGN_IN_FILE] {
         assert_eq!(mode(&data.join(file)), 0o600, "{file}");
     }
     assert_eq!(mode(&opened.tls.key), 0o600);

@@ -18,91 +18,32 @@ impl Config {
     }
 
     fn check_ranges(&self, errors: &mut ConfigErrors) {
-        let Self {
-            server,
-            media,
-            livekit,
-            recorder,
-            security,
-            rtsp,
-            ..
-        } = self;
+        let Self { server, media, livekit, recorder, security, rtsp, .. } = self;
         let minute: RangeInclusive<u64> = 100..=60_000;
         for (key, value, range) in [
             ("server.drain_seconds", server.drain_seconds, 0..=600),
             ("media.shards", media.shards.into(), 0..=64),
-            (
-                "media.gop_cache_seconds",
-                media.gop_cache_seconds.into(),
-                0..=60,
-            ),
+            ("media.gop_cache_seconds", media.gop_cache_seconds.into(), 0..=60),
             ("media.gop_cache_mib", media.gop_cache_mib.into(), 0..=1024),
-            (
-                "media.max_participants",
-                media.max_participants.into(),
-                1..=100_000,
-            ),
-            (
-                "livekit.token_ttl_minutes",
-                livekit.token_ttl_minutes.into(),
-                1..=10_080,
-            ),
-            (
-                "recorder.fragment_ms",
-                recorder.fragment_ms.into(),
-                200..=10_000,
-            ),
-            (
-                "recorder.min_free_mib",
-                recorder.min_free_mib,
-                0..=100_000_000,
-            ),
-            (
-                "security.password_rounds",
-                security.password_rounds.into(),
-                1_000..=10_000_000,
-            ),
-            (
-                "security.session_idle_minutes",
-                security.session_idle_minutes.into(),
-                1..=10_080,
-            ),
-            (
-                "security.session_hours",
-                security.session_hours.into(),
-                1..=720,
-            ),
+            ("media.max_participants", media.max_participants.into(), 1..=100_000),
+            ("livekit.token_ttl_minutes", livekit.token_ttl_minutes.into(), 1..=10_080),
+            ("recorder.fragment_ms", recorder.fragment_ms.into(), 200..=10_000),
+            ("recorder.min_free_mib", recorder.min_free_mib, 0..=100_000_000),
+            ("security.password_rounds", security.password_rounds.into(), 1_000..=10_000_000),
+            ("security.session_idle_minutes", security.session_idle_minutes.into(), 1..=10_080),
+            ("security.session_hours", security.session_hours.into(), 1..=720),
             ("security.lock_after", security.lock_after.into(), 1..=100),
-            (
-                "security.lock_minutes",
-                security.lock_minutes.into(),
-                1..=1_440,
-            ),
-            (
-                "security.sign_in_per_minute",
-                security.sign_in_per_minute.into(),
-                1..=10_000,
-            ),
-            (
-                "rtsp.connect_timeout_ms",
-                rtsp.connect_timeout_ms,
-                minute.clone(),
-            ),
-            (
-                "rtsp.silence_timeout_ms",
-                rtsp.silence_timeout_ms,
-                1_000..=600_000,
-            ),
+            ("security.lock_minutes", security.lock_minutes.into(), 1..=1_440),
+            ("security.sign_in_per_minute", security.sign_in_per_minute.into(), 1..=10_000),
+            ("rtsp.connect_timeout_ms", rtsp.connect_timeout_ms, minute.clone()),
+            ("rtsp.silence_timeout_ms", rtsp.silence_timeout_ms, 1_000..=600_000),
             ("rtsp.backoff_first_ms", rtsp.backoff_first_ms, minute),
             ("rtsp.backoff_max_ms", rtsp.backoff_max_ms, 100..=3_600_000),
             ("rtsp.linger_seconds", rtsp.linger_seconds, 0..=86_400),
         ] {
             if !range.contains(&value) {
                 let (least, most) = range.into_inner();
-                errors.add(
-                    key,
-                    format!("is {value}; it must be from {least} to {most}."),
-                );
+                errors.add(key, format!("is {value}; it must be from {least} to {most}."));
             }
         }
         if rtsp.backoff_max_ms < rtsp.backoff_first_ms {
@@ -141,16 +82,8 @@ impl Config {
         if self.data.dir.as_os_str().is_empty() {
             errors.add("data.dir", "is empty; name a folder.");
         }
-        if self
-            .recorder
-            .dir
-            .as_ref()
-            .is_some_and(|dir| dir.as_os_str().is_empty())
-        {
-            errors.add(
-                "recorder.dir",
-                "is empty; name a folder or leave the key out.",
-            );
+        if self.recorder.dir.as_ref().is_some_and(|dir| dir.as_os_str().is_empty()) {
+            errors.add("recorder.dir", "is empty; name a folder or leave the key out.");
         }
     }
 
@@ -169,17 +102,11 @@ impl Config {
             }
         }
         if u32::from(self.media.udp_port) + u32::from(self.media.shards) > 65_536 {
-            errors.add(
-                "media.udp_port",
-                "leaves no room below 65536 for a port for every shard.",
-            );
+            errors.add("media.udp_port", "leaves no room below 65536 for a port for every shard.");
         }
         for address in &self.media.advertise {
             if address.is_unspecified() || address.is_multicast() {
-                errors.add(
-                    "media.advertise",
-                    format!("names {address}, which clients cannot send to."),
-                );
+                errors.add("media.advertise", format!("names {address}, which clients cannot send to."));
             }
         }
     }
@@ -199,19 +126,11 @@ impl Config {
             (None, Some(_)) => errors.add("livekit.api_key", "is missing for api_secret."),
             _ => {}
         }
-        if livekit
-            .api_key
-            .as_ref()
-            .is_some_and(|key| key.trim().is_empty())
-        {
+        if livekit.api_key.as_ref().is_some_and(|key| key.trim().is_empty()) {
             errors.add("livekit.api_key", "is empty.");
         }
         // HS256 wants a key as long as its hash (RFC 7518 §3.2).
-        if livekit
-            .api_secret
-            .as_ref()
-            .is_some_and(|secret| secret.reveal().len() < 32)
-        {
+        if livekit.api_secret.as_ref().is_some_and(|secret| secret.reveal().len() < 32) {
             errors.add("livekit.api_secret", "is shorter than 32 characters.");
         }
     }
@@ -220,10 +139,7 @@ impl Config {
         // The filter's own parser takes a word that is no level for the name of a target, and
         // would then log nothing else.
         for item in self.log.level.split(',') {
-            let level = item
-                .rsplit_once('=')
-                .map_or(item, |(_, level)| level)
-                .trim();
+            let level = item.rsplit_once('=').map_or(item, |(_, level)| level).trim();
             if level.is_empty() || level.parse::<LevelFilter>().is_err() {
                 errors.add(
                     "log.level",

@@ -30,21 +30,14 @@ pub struct ConfigErrors(pub Vec<Mistake>);
 
 impl ConfigErrors {
     pub(super) fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Mistake {
-            key: key.into(),
-            message: message.into(),
-        });
+        self.0.push(Mistake { key: key.into(), message: message.into() });
     }
 }
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        write!(
-            f,
-            "the configuration has {count} mistake{}:",
-            if count == 1 { "" } else { "s" }
-        )?;
+        write!(f, "the configuration has {count} mistake{}:", if count == 1 { "" } else { "s" })?;
         for Mistake { key, message } in &self.0 {
             write!(f, "\n  {key}: {message}")?;
         }
@@ -64,10 +57,7 @@ impl Config {
             None => String::new(),
             Some((_, Ok(text))) => text,
             Some((path, Err(fault))) => {
-                errors.add(
-                    path.display().to_string(),
-                    format!("cannot be read: {fault}."),
-                );
+                errors.add(path.display().to_string(), format!("cannot be read: {fault}."));
                 return Err(errors);
             }
         };
@@ -85,10 +75,7 @@ impl Config {
     }
 
     /// The configuration from a file's text and environment variables.
-    pub fn parse(
-        text: &str,
-        environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigErrors> {
+    pub fn parse(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigErrors> {
         Self::from_parts(text, environment, ConfigErrors::default())
     }
 
@@ -100,17 +87,12 @@ impl Config {
         let mut good = Table::new();
         match text.parse::<Table>() {
             Ok(file) => file_keys(file, &mut good, &mut errors),
-            Err(fault) => errors.add(
-                "file",
-                format!("is not TOML: {}.", fault.to_string().trim()),
-            ),
+            Err(fault) => errors.add("file", format!("is not TOML: {}.", fault.to_string().trim())),
         }
         for (name, value) in environment {
             if name == "STATE_DIRECTORY" {
                 let dir = value.split(':').next().unwrap_or_default().to_owned();
-                section_of(&mut good, "data")
-                    .entry("dir")
-                    .or_insert(Value::String(dir));
+                section_of(&mut good, "data").entry("dir").or_insert(Value::String(dir));
             } else if let Some(path) = name.strip_prefix(PREFIX) {
                 environment_key(&name, path, &value, &mut good, &mut errors);
             }
@@ -118,11 +100,7 @@ impl Config {
         match Self::deserialize(good) {
             Ok(config) => {
                 config.check(&mut errors);
-                if errors.0.is_empty() {
-                    Ok(config)
-                } else {
-                    Err(errors)
-                }
+                if errors.0.is_empty() { Ok(config) } else { Err(errors) }
             }
             Err(fault) => {
                 errors.add("file", first_line(&fault));
@@ -139,10 +117,7 @@ fn file_keys(file: Table, good: &mut Table, errors: &mut ConfigErrors) {
             continue;
         };
         let Value::Table(keys) = value else {
-            errors.add(
-                &section,
-                format!("is a section and is written [{section}]."),
-            );
+            errors.add(&section, format!("is a section and is written [{section}]."));
             continue;
         };
         for (key, value) in keys {
@@ -157,13 +132,7 @@ fn file_keys(file: Table, good: &mut Table, errors: &mut ConfigErrors) {
 }
 
 /// An environment variable is text; the key's type decides how it is read.
-fn environment_key(
-    name: &str,
-    path: &str,
-    text: &str,
-    good: &mut Table,
-    errors: &mut ConfigErrors,
-) {
+fn environment_key(name: &str, path: &str, text: &str, good: &mut Table, errors: &mut ConfigErrors) {
     let lower = path.to_ascii_lowercase();
     let Some((section, key)) = lower.split_once("__") else {
         errors.add(name, "must be RONGTONG__SECTION__KEY.");
@@ -177,13 +146,8 @@ fn environment_key(
     if let Ok(mut table) = format!("v = {text}").parse::<Table>() {
         readings.extend(table.remove("v"));
     }
-    let list = text
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty());
-    readings.push(Value::Array(
-        list.map(|item| Value::String(item.to_owned())).collect(),
-    ));
+    let list = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    readings.push(Value::Array(list.map(|item| Value::String(item.to_owned())).collect()));
     let mut complaint = None;
     for value in readings {
         match accepts(single(key, value.clone())) {
@@ -196,10 +160,7 @@ fn environment_key(
             }
         }
     }
-    errors.add(
-        format!("{section}.{key}"),
-        format!("{} (from {name})", complaint.unwrap_or_default()),
-    );
+    errors.add(format!("{section}.{key}"), format!("{} (from {name})", complaint.unwrap_or_default()));
 }
 
 type Reader = fn(Table) -> Result<(), String>;
@@ -217,10 +178,7 @@ const SECTIONS: [(&str, Reader); 9] = [
 ];
 
 fn section_reader(name: &str) -> Option<Reader> {
-    SECTIONS
-        .iter()
-        .find(|(section, _)| *section == name)
-        .map(|(_, reader)| *reader)
+    SECTIONS.iter().find(|(section, _)| *section == name).map(|(_, reader)| *reader)
 }
 
 fn unknown_section() -> String {
@@ -229,9 +187,7 @@ fn unknown_section() -> String {
 }
 
 fn accepts<S: DeserializeOwned>(table: Table) -> Result<(), String> {
-    S::deserialize(table)
-        .map(drop)
-        .map_err(|fault| first_line(&fault))
+    S::deserialize(table).map(drop).map_err(|fault| first_line(&fault))
 }
 
 fn first_line(fault: &toml::de::Error) -> String {
@@ -244,9 +200,7 @@ fn single(key: &str, value: Value) -> Table {
 
 /// The section's table in what was accepted so far.
 fn section_of<'a>(good: &'a mut Table, section: &str) -> &'a mut Table {
-    let entry = good
-        .entry(section)
-        .or_insert_with(|| Value::Table(Table::new()));
+    let entry = good.entry(section).or_insert_with(|| Value::Table(Table::new()));
     if !entry.is_table() {
         *entry = Value::Table(Table::new());
     }

@@ -10,8 +10,7 @@ mod sections;
 
 pub use load::{ConfigErrors, Mistake};
 pub use sections::{
-    Config, Data, Database, Livekit, Log, LogFormat, Media, Recorder, Rtsp, Secret, Security,
-    Server, Synchronous,
+    Config, Data, Database, Livekit, Log, LogFormat, Media, Recorder, Rtsp, Secret, Security, Server, Synchronous,
 };
 
 #[cfg(test)]

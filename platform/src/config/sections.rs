@@ -181,9 +181,7 @@ impl Default for Server {
 
 impl Default for Data {
     fn default() -> Self {
-        Self {
-            dir: PathBuf::from("./data"),
-        }
+        Self { dir: PathBuf::from("./data") }
     }
 }
 
@@ -203,21 +201,13 @@ impl Default for Media {
 
 impl Default for Livekit {
     fn default() -> Self {
-        Self {
-            api_key: None,
-            api_secret: None,
-            token_ttl_minutes: 360,
-        }
+        Self { api_key: None, api_secret: None, token_ttl_minutes: 360 }
     }
 }
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self {
-            dir: None,
-            fragment_ms: 1000,
-            min_free_mib: 1024,
-        }
+        Self { dir: None, fragment_ms: 1000, min_free_mib: 1024 }
     }
 }
 
@@ -236,10 +226,7 @@ impl Default for Security {
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            level: "info".to_owned(),
-            format: LogFormat::Text,
-        }
+        Self { level: "info".to_owned(), format: LogFormat::Text }
     }
 }
 
@@ -258,18 +245,12 @@ impl Default for Rtsp {
 impl Config {
     /// Where the database is, with the default filled in.
     pub fn database_url(&self) -> String {
-        self.database
-            .url
-            .clone()
-            .unwrap_or_else(|| format!("sqlite:{}", self.data.dir.join("rongtong.db").display()))
+        self.database.url.clone().unwrap_or_else(|| format!("sqlite:{}", self.data.dir.join("rongtong.db").display()))
     }
 
     /// Where recordings go, with the default filled in.
     pub fn recordings_dir(&self) -> PathBuf {
-        self.recorder
-            .dir
-            .clone()
-            .unwrap_or_else(|| self.data.dir.join("recordings"))
+        self.recorder.dir.clone().unwrap_or_else(|| self.data.dir.join("recordings"))
     }
 }
 
@@ -285,10 +266,6 @@ impl Media {
 
     /// The addresses to offer to clients: as configured, or all local ones with loopback last.
     pub fn advertised(&self) -> Vec<IpAddr> {
-        if self.advertise.is_empty() {
-            crate::bootstrap::local_addresses()
-        } else {
-            self.advertise.clone()
-        }
+        if self.advertise.is_empty() { crate::bootstrap::local_addresses() } else { self.advertise.clone() }
     }
 }

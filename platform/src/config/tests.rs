@@ -11,12 +11,7 @@ fn nothing() -> [(String, String); 0] {
 }
 
 fn keys(result: Result<Config, ConfigErrors>) -> Vec<String> {
-    result
-        .unwrap_err()
-        .0
-        .into_iter()
-        .map(|mistake| mistake.key)
-        .collect()
+    result.unwrap_err().0.into_iter().map(|mistake| mistake.key).collect()
 }
 
 #[test]
@@ -26,30 +21,20 @@ fn no_file_is_needed() {
 
 #[test]
 fn the_example_names_every_key_and_its_values_are_the_defaults() {
-    let active = EXAMPLE
-        .lines()
-        .map(|line| line.strip_prefix("#= ").unwrap_or(line))
-        .collect::<Vec<_>>()
-        .join("\n");
+    let active = EXAMPLE.lines().map(|line| line.strip_prefix("#= ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
     let named: toml::Table = active.parse().unwrap();
     let all = serde_json::to_value(Config::default()).unwrap();
     for (section, defaults) in all.as_object().unwrap() {
         for key in defaults.as_object().unwrap().keys() {
             assert!(
-                named
-                    .get(section)
-                    .and_then(|table| table.get(key))
-                    .is_some(),
+                named.get(section).and_then(|table| table.get(key)).is_some(),
                 "config/rongtong.example.toml does not name {section}.{key}"
             );
         }
     }
     Config::parse(&active, nothing()).unwrap();
     // As shipped, with the optional keys commented out, it changes nothing.
-    assert_eq!(
-        Config::parse(EXAMPLE, nothing()).unwrap(),
-        Config::default()
-    );
+    assert_eq!(Config::parse(EXAMPLE, nothing()).unwrap(), Config::default());
 }
 
 #[test]
@@ -75,10 +60,7 @@ fn every_mistake_is_reported_at_once_with_its_key() {
         sun = true
     "#;
     let environment = [
-        (
-            "RONGTONG__SECURITY__LOCK_AFTER".to_owned(),
-            "many".to_owned(),
-        ),
+        ("RONGTONG__SECURITY__LOCK_AFTER".to_owned(), "many".to_owned()),
         ("RONGTONG__NOWHERE__X".to_owned(), "1".to_owned()),
     ];
     let mut found = keys(Config::parse(text, environment));
@@ -110,10 +92,7 @@ fn the_environment_wins_over_the_file_and_is_read_by_the_keys_type() {
         ("RONGTONG__MEDIA__UDP_PORT", "9000"),
         ("RONGTONG__MEDIA__ADVERTISE", "192.0.2.1, 2001:db8::1"),
         ("RONGTONG__LIVEKIT__API_KEY", "12345"),
-        (
-            "RONGTONG__LIVEKIT__API_SECRET",
-            "12345678901234567890123456789012",
-        ),
+        ("RONGTONG__LIVEKIT__API_SECRET", "12345678901234567890123456789012"),
         ("RONGTONG__LOG__FORMAT", "json"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -142,23 +121,13 @@ fn a_secret_is_never_shown() {
 
 #[test]
 fn two_listeners_cannot_share_a_tcp_port() {
-    assert_eq!(
-        keys(Config::parse("[media]\ntcp_port = 7880", nothing())),
-        ["media.tcp_port"]
-    );
+    assert_eq!(keys(Config::parse("[media]\ntcp_port = 7880", nothing())), ["media.tcp_port"]);
 }
 
 #[test]
 fn shards_are_chosen_by_cores() {
     let media = Media::default();
-    assert_eq!(
-        (
-            media.shard_count(2),
-            media.shard_count(4),
-            media.shard_count(16)
-        ),
-        (1, 1, 4)
-    );
+    assert_eq!((media.shard_count(2), media.shard_count(4), media.shard_count(16)), (1, 1, 4));
     assert_eq!(Media { shards: 3, ..media }.shard_count(16), 3);
 }
 

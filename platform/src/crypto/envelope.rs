@@ -36,9 +36,7 @@ impl ColumnPlace<'_> {
 /// Why a stored secret does not open.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum EnvelopeError {
-    #[error(
-        "the stored secret is not in the form `v1|base64`; the database row was changed or cut"
-    )]
+    #[error("the stored secret is not in the form `v1|base64`; the database row was changed or cut")]
     Form,
     #[error(
         "the stored secret does not open with this server's master key: the row was changed, or \
@@ -66,13 +64,7 @@ impl ColumnCipher {
         let nonce = random::<12>();
         let sealed = self
             .0
-            .encrypt(
-                &nonce.into(),
-                Payload {
-                    msg: secret,
-                    aad: &place.aad(),
-                },
-            )
+            .encrypt(&nonce.into(), Payload { msg: secret, aad: &place.aad() })
             .map_err(|_| EnvelopeError::Length)?;
         let mut bytes = nonce.to_vec();
         bytes.extend_from_slice(&sealed);
@@ -80,20 +72,10 @@ impl ColumnCipher {
     }
 
     pub fn open(&self, place: ColumnPlace<'_>, sealed: &str) -> Result<Vec<u8>, EnvelopeError> {
-        let bytes = sealed
-            .strip_prefix(PREFIX)
-            .and_then(|text| STANDARD.decode(text).ok())
-            .ok_or(EnvelopeError::Form)?;
+        let bytes =
+            sealed.strip_prefix(PREFIX).and_then(|text| STANDARD.decode(text).ok()).ok_or(EnvelopeError::Form)?;
         let (nonce, body) = bytes.split_first_chunk::<12>().ok_or(EnvelopeError::Form)?;
-        self.0
-            .decrypt(
-                &(*nonce).into(),
-                Payload {
-                    msg: body,
-                    aad: &place.aad(),
-                },
-            )
-            .map_err(|_| EnvelopeError::Sealed)
+        self.0.decrypt(&(*nonce).into(), Payload { msg: body, aad: &place.aad() }).map_err(|_| EnvelopeError::Sealed)
     }
 }
 
@@ -103,11 +85,7 @@ mod tests {
 
     use super::*;
 
-    const PLACE: ColumnPlace<'static> = ColumnPlace {
-        table: "cameras",
-        column: "secret",
-        row: "7",
-    };
+    const PLACE: ColumnPlace<'static> = ColumnPlace { table: "cameras", column: "secret", row: "7" };
 
     fn cipher() -> ColumnCipher {
         ColumnCipher::new(&[0x5a; 32])
@@ -128,26 +106,15 @@ mod tests {
     #[test]
     fn sm4_gcm_gives_the_vector_of_rfc_8998() {
         let key = hex::decode("0123456789abcdeffedcba9876543210").unwrap();
-        let nonce: [u8; 12] = hex::decode("00001234567800000000abcd")
-            .unwrap()
-            .try_into()
-            .unwrap();
+        let nonce: [u8; 12] = hex::decode("00001234567800000000abcd").unwrap().try_into().unwrap();
         let aad = hex::decode("feedfacedeadbeeffeedfacedeadbeefabaddad2").unwrap();
         let plain = hex::decode(concat!(
             "aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbccccccccccccccccdddddddddddddddd",
             "eeeeeeeeeeeeeeeeffffffffffffffffeeeeeeeeeeeeeeeeaaaaaaaaaaaaaaaa"
         ))
         .unwrap();
-        let sealed = Sm4Gcm::new_from_slice(&key)
-            .unwrap()
-            .encrypt(
-                &nonce.into(),
-                Payload {
-                    msg: &plain,
-                    aad: &aad,
-                },
-            )
-            .unwrap();
+        let sealed =
+            Sm4Gcm::new_from_slice(&key).unwrap().encrypt(&nonce.into(), Payload { msg: &plain, aad: &aad }).unwrap();
         assert_eq!(
             hex::encode(sealed),
             concat!(
@@ -167,10 +134,7 @@ mod tests {
 
     #[test]
     fn the_same_secret_is_sealed_differently_each_time() {
-        assert_ne!(
-            cipher().seal(PLACE, b"x").unwrap(),
-            cipher().seal(PLACE, b"x").unwrap()
-        );
+        assert_ne!(cipher().seal(PLACE, b"x").unwrap(), cipher().seal(PLACE, b"x").unwrap());
     }
 
     proptest! {

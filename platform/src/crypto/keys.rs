@@ -22,10 +22,7 @@ impl Drop for MasterKey {
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
     #[error("the master key file {path} cannot be read or written: {source}")]
-    File {
-        path: String,
-        source: std::io::Error,
-    },
+    File { path: String, source: std::io::Error },
     #[error(
         "the master key file {path} does not hold exactly 32 bytes; restore it from a backup, \
          because stored camera passwords cannot be read without it"
@@ -39,10 +36,7 @@ impl MasterKey {
     /// Reads the key, or makes one when the file does not exist yet.
     pub fn open(path: &Path) -> Result<Self, MasterKeyError> {
         let shown = path.display().to_string();
-        let failed = |source| MasterKeyError::File {
-            path: path.display().to_string(),
-            source,
-        };
+        let failed = |source| MasterKeyError::File { path: path.display().to_string(), source };
         if !path.try_exists().map_err(failed)? {
             let key = Self(random());
             private_file(path)
@@ -66,8 +60,7 @@ impl MasterKey {
         file.take(33).read_to_end(&mut bytes).map_err(failed)?;
         let key = <[u8; 32]>::try_from(bytes.as_slice());
         bytes.zeroize();
-        key.map(Self)
-            .map_err(|_| MasterKeyError::Length { path: shown })
+        key.map(Self).map_err(|_| MasterKeyError::Length { path: shown })
     }
 
     /// A key that lives as long as the value.
@@ -103,10 +96,7 @@ impl Keys {
         let mut column = master.derive("column");
         let columns = ColumnCipher::new(&column);
         column.zeroize();
-        Self {
-            columns,
-            audit: master.derive("audit head"),
-        }
+        Self { columns, audit: master.derive("audit head") }
     }
 
     /// The cipher for secrets in table columns.
@@ -140,15 +130,9 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            assert_eq!(
-                std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-                0o600
-            );
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-            assert!(matches!(
-                MasterKey::open(&path),
-                Err(MasterKeyError::Open { mode: 0o644, .. })
-            ));
+            assert!(matches!(MasterKey::open(&path), Err(MasterKeyError::Open { mode: 0o644, .. })));
         }
     }
 
@@ -157,10 +141,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("master.key");
         private_file(&path).unwrap().write_all(&[1; 31]).unwrap();
-        assert!(matches!(
-            MasterKey::open(&path),
-            Err(MasterKeyError::Length { .. })
-        ));
+        assert!(matches!(MasterKey::open(&path), Err(MasterKeyError::Length { .. })));
     }
 
     #[test]

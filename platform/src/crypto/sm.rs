@@ -60,9 +60,7 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
 #[allow(clippy::expect_used)]
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    rand::rngs::OsRng
-        .try_fill_bytes(&mut bytes)
-        .expect("the operating system gives random bytes");
+    rand::rngs::OsRng.try_fill_bytes(&mut bytes).expect("the operating system gives random bytes");
     bytes
 }
 
@@ -73,10 +71,7 @@ mod tests {
     /// GB/T 32905-2016, annex A.
     #[test]
     fn sm3_gives_the_digests_of_the_standard() {
-        assert_eq!(
-            hex::encode(sm3(b"abc")),
-            "66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0"
-        );
+        assert_eq!(hex::encode(sm3(b"abc")), "66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0");
         assert_eq!(
             hex::encode(sm3(&b"abcd".repeat(16))),
             "debe9ff92275b8a138604889c18e5a4d6fdb70e5387e5765293dcba39c0c5732"
@@ -99,10 +94,7 @@ mod tests {
     fn hmac_follows_its_definition_for_short_and_long_keys() {
         for length in [0, 1, 32, 63, 64, 65, 200] {
             let key = vec![7_u8; length];
-            assert_eq!(
-                hmac_sm3(&key, &[b"mess", b"age"]),
-                hmac_by_hand(&key, b"message")
-            );
+            assert_eq!(hmac_sm3(&key, &[b"mess", b"age"]), hmac_by_hand(&key, b"message"));
         }
     }
 
@@ -129,10 +121,7 @@ mod tests {
             hex::encode(hmac_sm3(b"Jefe", &[b"what do ya want for nothing?"])),
             "2e87f1d16862e6d964b50a5200bf2b10b764faa9680a296a2405f24bec39f882"
         );
-        let (password, salt) = (
-            b"passwordPASSWORDpassword",
-            b"saltSALTsaltSALTsaltSALTsaltSALTsalt",
-        );
+        let (password, salt) = (b"passwordPASSWORDpassword", b"saltSALTsaltSALTsaltSALTsaltSALTsalt");
         assert_eq!(
             hex::encode(pbkdf2_sm3(password, salt, 10_000)),
             "b71e2919d835a94a29f2c2a24b136e848c01bc8f6d488ce28065d003c3ea4262"

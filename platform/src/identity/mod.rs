@@ -120,29 +120,20 @@ impl Identity {
 
     async fn hash(&self, password: &str) -> Result<String, IdentityError> {
         let (password, rounds) = (password.to_owned(), self.rules.password_rounds);
-        self.off_thread(move || password::hash(&password, rounds))
-            .await
+        self.off_thread(move || password::hash(&password, rounds)).await
     }
 
     async fn verify(&self, password: &str, stored: &str) -> Result<bool, IdentityError> {
         let (password, stored) = (password.to_owned(), stored.to_owned());
-        self.off_thread(move || password::verify(&password, &stored))
-            .await?
-            .map_err(IdentityError::StoredHash)
+        self.off_thread(move || password::verify(&password, &stored)).await?.map_err(IdentityError::StoredHash)
     }
 
     async fn off_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, IdentityError> {
-        let _turn = self
-            .hashing
-            .acquire()
-            .await
-            .map_err(|_| IdentityError::Stopping)?;
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| IdentityError::Stopping)
+        let _turn = self.hashing.acquire().await.map_err(|_| IdentityError::Stopping)?;
+        tokio::task::spawn_blocking(work).await.map_err(|_| IdentityError::Stopping)
     }
 }
 

@@ -19,9 +19,7 @@ pub enum PasswordFault {
     Short,
     #[error("the new password has more than 256 bytes")]
     Long,
-    #[error(
-        "the new password needs three of: lower-case letters, capitals, digits, other characters"
-    )]
+    #[error("the new password needs three of: lower-case letters, capitals, digits, other characters")]
     Plain,
     #[error("the new password contains the account")]
     Account,
@@ -73,11 +71,7 @@ pub fn one_time_password() -> String {
 /// Slow; call it off the async threads.
 pub(super) fn hash(password: &str, rounds: u32) -> String {
     let salt = random::<16>();
-    stored(
-        rounds,
-        &salt,
-        &pbkdf2_sm3(password.as_bytes(), &salt, rounds),
-    )
+    stored(rounds, &salt, &pbkdf2_sm3(password.as_bytes(), &salt, rounds))
 }
 
 /// A hash that no password matches but that takes as long to verify as any other.
@@ -95,11 +89,7 @@ pub(super) fn verify(password: &str, stored: &str) -> Result<bool, &'static str>
     let (rounds, salt, hash) = parse(stored)?;
     // Nobody has a longer password, and hashing it first would cost what the caller likes.
     let within = password.len() <= LONGEST;
-    let tried = pbkdf2_sm3(
-        if within { password.as_bytes() } else { b"" },
-        &salt,
-        rounds,
-    );
+    let tried = pbkdf2_sm3(if within { password.as_bytes() } else { b"" }, &salt, rounds);
     Ok(same(&tried, &hash) && within)
 }
 
@@ -109,9 +99,7 @@ pub(super) fn is_outdated(stored: &str, rounds: u32) -> bool {
 }
 
 fn parse(stored: &str) -> Result<(u32, Vec<u8>, Vec<u8>), &'static str> {
-    let rest = stored
-        .strip_prefix("$pbkdf2-sm3$i=")
-        .ok_or("it is not of the kind pbkdf2-sm3")?;
+    let rest = stored.strip_prefix("$pbkdf2-sm3$i=").ok_or("it is not of the kind pbkdf2-sm3")?;
     let mut parts = rest.split('$');
     let mut next = || parts.next().ok_or("a part is missing");
     let (rounds, salt, hash) = (next()?, next()?, next()?);
@@ -120,11 +108,7 @@ fn parse(stored: &str) -> Result<(u32, Vec<u8>, Vec<u8>), &'static str> {
         .and_then(|rounds| rounds.parse().ok())
         .filter(|rounds| (1..=MOST_ROUNDS).contains(rounds))
         .ok_or("the rounds or the length are out of range")?;
-    let bytes = |text: &str| {
-        STANDARD_NO_PAD
-            .decode(text)
-            .map_err(|_| "a part is not base64")
-    };
+    let bytes = |text: &str| STANDARD_NO_PAD.decode(text).map_err(|_| "a part is not base64");
     let (salt, hash) = (bytes(salt)?, bytes(hash)?);
     if hash.len() != 32 || parts.next().is_some() {
         return Err("it has the wrong length");

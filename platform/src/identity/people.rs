@@ -55,10 +55,7 @@ impl Identity {
             last_sign_in_at: None,
         };
         let row = person.clone();
-        let written = self
-            .db
-            .write(move |conn| Box::pin(insert(conn, row, hash)))
-            .await;
+        let written = self.db.write(move |conn| Box::pin(insert(conn, row, hash))).await;
         match written {
             Ok(()) => Ok((person, once)),
             Err(fault) if fault.is_duplicate() => Err(IdentityError::AccountTaken),
@@ -78,11 +75,7 @@ impl Identity {
     }
 
     /// People by account, after the one named in `after`.
-    pub async fn people(
-        &self,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<Person>, IdentityError> {
+    pub async fn people(&self, after: Option<&str>, limit: u32) -> Result<Vec<Person>, IdentityError> {
         let rows = sqlx::query("select * from people where account > $1 order by account limit $2")
             .bind(after.unwrap_or_default())
             .bind(i64::from(limit))
@@ -99,10 +92,7 @@ impl Identity {
             return Ok(None);
         };
         let id = sqlx::query_scalar("select id from people where account = $1").bind(account);
-        Ok(id
-            .fetch_optional(self.db.read())
-            .await
-            .map_err(StorageError::from)?)
+        Ok(id.fetch_optional(self.db.read()).await.map_err(StorageError::from)?)
     }
 
     /// Whether nobody was ever added.
@@ -177,13 +167,7 @@ impl Identity {
     }
 
     /// The person's own change; ends the person's other sessions.
-    pub async fn change_password(
-        &self,
-        id: &str,
-        session_id: &str,
-        old: &str,
-        new: &str,
-    ) -> Result<(), IdentityError> {
+    pub async fn change_password(&self, id: &str, session_id: &str, old: &str, new: &str) -> Result<(), IdentityError> {
         let person = self.person(id).await?;
         self.check_own_password(&person.account, old).await?;
         check_new_password(&person.account, new)?;
@@ -191,8 +175,7 @@ impl Identity {
             return Err(super::PasswordFault::Unchanged.into());
         }
         let hash = self.hash(new).await?;
-        self.store_password(id, hash, false, Some(session_id.to_owned()))
-            .await
+        self.store_password(id, hash, false, Some(session_id.to_owned())).await
     }
 
     async fn store_password(
@@ -246,24 +229,14 @@ pub(super) fn from_row(row: &SqliteRow) -> Result<Person, sqlx::Error> {
 pub(super) fn account_form(account: &str) -> Result<String, IdentityError> {
     let account = account.trim().to_lowercase();
     let fits = (2..=64).contains(&account.chars().count())
-        && account
-            .chars()
-            .all(|c| c.is_alphanumeric() || "._-@".contains(c));
-    if fits {
-        Ok(account)
-    } else {
-        Err(IdentityError::BadAccount)
-    }
+        && account.chars().all(|c| c.is_alphanumeric() || "._-@".contains(c));
+    if fits { Ok(account) } else { Err(IdentityError::BadAccount) }
 }
 
 fn name_form(name: &str) -> Result<String, IdentityError> {
     let name = name.trim();
     let fits = (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    if fits {
-        Ok(name.to_owned())
-    } else {
-        Err(IdentityError::BadName)
-    }
+    if fits { Ok(name.to_owned()) } else { Err(IdentityError::BadName) }
 }
 
 async fn insert(conn: &mut Conn, person: Person, hash: String) -> Result<(), StorageError> {
@@ -299,22 +272,17 @@ async fn is_last_admin(conn: &mut Conn, person: &Person) -> Result<bool, Identit
     if person.role != Role::Admin || person.disabled {
         return Ok(false);
     }
-    let others: i64 = sqlx::query_scalar(
-        "select count(*) from people where role = 'admin' and disabled = $1 and id <> $2",
-    )
-    .bind(false)
-    .bind(&person.id)
-    .fetch_one(conn)
-    .await
-    .map_err(StorageError::from)?;
+    let others: i64 =
+        sqlx::query_scalar("select count(*) from people where role = 'admin' and disabled = $1 and id <> $2")
+            .bind(false)
+            .bind(&person.id)
+            .fetch_one(conn)
+            .await
+            .map_err(StorageError::from)?;
     Ok(others == 0)
 }
 
-async fn end_sessions(
-    conn: &mut Conn,
-    person_id: &str,
-    except: Option<&str>,
-) -> Result<(), IdentityError> {
+async fn end_sessions(conn: &mut Conn, person_id: &str, except: Option<&str>) -> Result<(), IdentityError> {
     sqlx::query("delete from sessions where person_id = $1 and id <> $2")
         .bind(person_id)
         .bind(except.unwrap_or_default())

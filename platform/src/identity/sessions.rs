@@ -46,12 +46,7 @@ pub struct OpenSession {
 
 impl Identity {
     /// Checks the password and opens a session. `address` is kept with it.
-    pub async fn sign_in(
-        &self,
-        account: &str,
-        password: &str,
-        address: &str,
-    ) -> Result<SignedIn, IdentityError> {
+    pub async fn sign_in(&self, account: &str, password: &str, address: &str) -> Result<SignedIn, IdentityError> {
         let person = self.check_own_password(account, password).await?;
         if person.disabled {
             return Err(IdentityError::BadCredentials);
@@ -67,10 +62,7 @@ impl Identity {
         self.db
             .write(move |conn| {
                 Box::pin(async move {
-                    sqlx::query("delete from sessions where expires_at < $1")
-                        .bind(now)
-                        .execute(&mut *conn)
-                        .await?;
+                    sqlx::query("delete from sessions where expires_at < $1").bind(now).execute(&mut *conn).await?;
                     sqlx::query(
                         "insert into sessions (id, token_hash, person_id, created_at, seen_at, \
                          expires_at, address) values ($1, $2, $3, $4, $5, $6, $7)",
@@ -139,10 +131,7 @@ impl Identity {
         self.db
             .write(move |conn| {
                 Box::pin(async move {
-                    sqlx::query("delete from sessions where id = $1")
-                        .bind(id)
-                        .execute(conn)
-                        .await?;
+                    sqlx::query("delete from sessions where id = $1").bind(id).execute(conn).await?;
                     Ok::<_, StorageError>(())
                 })
             })
@@ -167,11 +156,7 @@ impl Identity {
     }
 
     /// The person, when the password is right and the account is not locked. Counts failures.
-    pub(super) async fn check_own_password(
-        &self,
-        account: &str,
-        password: &str,
-    ) -> Result<Person, IdentityError> {
+    pub(super) async fn check_own_password(&self, account: &str, password: &str) -> Result<Person, IdentityError> {
         // Text that cannot be an account takes the way of an account that does not exist.
         let account = account_form(account).unwrap_or_default();
         let row = sqlx::query("select * from people where account = $1")
@@ -197,17 +182,8 @@ impl Identity {
         Ok(person)
     }
 
-    async fn refuse_stranger(
-        &self,
-        account: &str,
-        password: &str,
-    ) -> Result<Person, IdentityError> {
-        let known = self
-            .strangers
-            .lock()
-            .get(account)
-            .copied()
-            .unwrap_or_default();
+    async fn refuse_stranger(&self, account: &str, password: &str) -> Result<Person, IdentityError> {
+        let known = self.strangers.lock().get(account).copied().unwrap_or_default();
         still_locked(known.locked_until)?;
         self.verify(password, &self.decoy).await?;
         let mut strangers = self.strangers.lock();
@@ -221,10 +197,7 @@ impl Identity {
         let failures = strangers.entry(account.to_owned()).or_default();
         failures.count += 1;
         if failures.count >= self.rules.lock_after {
-            *failures = Failures {
-                count: 0,
-                locked_until: now_ms() + self.lock_ms(),
-            };
+            *failures = Failures { count: 0, locked_until: now_ms() + self.lock_ms() };
         }
         Err(IdentityError::BadCredentials)
     }
@@ -255,12 +228,7 @@ impl Identity {
             .await
     }
 
-    async fn clear_failures(
-        &self,
-        id: &str,
-        stored: String,
-        renewed: Option<String>,
-    ) -> Result<(), StorageError> {
+    async fn clear_failures(&self, id: &str, stored: String, renewed: Option<String>) -> Result<(), StorageError> {
         let id = id.to_owned();
         self.db
             .write(move |conn| {
@@ -274,14 +242,12 @@ impl Identity {
                     .await?;
                     if let Some(renewed) = renewed {
                         // Only over the hash that was verified: it may have been changed since.
-                        sqlx::query(
-                            "update people set password = $1 where id = $2 and password = $3",
-                        )
-                        .bind(renewed)
-                        .bind(id)
-                        .bind(stored)
-                        .execute(conn)
-                        .await?;
+                        sqlx::query("update people set password = $1 where id = $2 and password = $3")
+                            .bind(renewed)
+                            .bind(id)
+                            .bind(stored)
+                            .execute(conn)
+                            .await?;
                     }
                     Ok(())
                 })

@@ -8,11 +8,7 @@ use crate::config::Synchronous;
 const GOOD: &str = "Correct-Horse-1";
 
 fn rules() -> Security {
-    Security {
-        password_rounds: 20,
-        lock_after: 3,
-        ..Security::default()
-    }
+    Security { password_rounds: 20, lock_after: 3, ..Security::default() }
 }
 
 async fn identity(dir: &tempfile::TempDir, rules: Security) -> Identity {
@@ -22,12 +18,7 @@ async fn identity(dir: &tempfile::TempDir, rules: Security) -> Identity {
 
 async fn add(identity: &Identity, account: &str, role: Role) -> Person {
     let password = Some(GOOD.to_owned());
-    let new = NewPerson {
-        account: account.to_owned(),
-        name: "王".to_owned(),
-        role,
-        password,
-    };
+    let new = NewPerson { account: account.to_owned(), name: "王".to_owned(), role, password };
     identity.add(new).await.unwrap().0
 }
 
@@ -52,14 +43,9 @@ async fn a_right_password_opens_a_session_and_its_token_finds_it() {
     assert_eq!(person.account, "wang.fang");
     let signed_in = identity.sign_in(" WANG.fang ", GOOD, "::1").await.unwrap();
     let open = identity.session(&signed_in.token).await.unwrap().unwrap();
-    assert_eq!(
-        (open.id, open.person.id),
-        (signed_in.session_id.clone(), person.id)
-    );
-    let stored: String = sqlx::query_scalar("select token_hash from sessions")
-        .fetch_one(identity.db.read())
-        .await
-        .unwrap();
+    assert_eq!((open.id, open.person.id), (signed_in.session_id.clone(), person.id));
+    let stored: String =
+        sqlx::query_scalar("select token_hash from sessions").fetch_one(identity.db.read()).await.unwrap();
     assert_ne!(stored, signed_in.token);
     identity.sign_out(&signed_in.session_id).await.unwrap();
     assert!(identity.session(&signed_in.token).await.unwrap().is_none());
@@ -73,21 +59,10 @@ async fn wrong_passwords_lock_known_and_unknown_accounts_alike() {
     for account in ["wang", "nobody"] {
         for _ in 0..3 {
             let answer = identity.sign_in(account, "Wrong-Horse-1", "").await;
-            assert!(
-                matches!(answer, Err(IdentityError::BadCredentials)),
-                "{account}"
-            );
+            assert!(matches!(answer, Err(IdentityError::BadCredentials)), "{account}");
         }
         let answer = identity.sign_in(account, GOOD, "").await;
-        assert!(
-            matches!(
-                answer,
-                Err(IdentityError::Locked {
-                    retry_after_s: 890..=900
-                })
-            ),
-            "{account}"
-        );
+        assert!(matches!(answer, Err(IdentityError::Locked { retry_after_s: 890..=900 })), "{account}");
     }
     execute(&identity, "update people set locked_until = 1").await;
     identity.sign_in("wang", GOOD, "").await.unwrap();
@@ -109,23 +84,14 @@ async fn a_right_password_forgets_the_wrong_ones() {
 #[tokio::test]
 async fn an_unknown_account_takes_as_long_as_a_known_one() {
     let dir = tempfile::tempdir().unwrap();
-    let rules = Security {
-        password_rounds: 100_000,
-        lock_after: 100,
-        ..rules()
-    };
+    let rules = Security { password_rounds: 100_000, lock_after: 100, ..rules() };
     let identity = identity(&dir, rules).await;
     add(&identity, "wang", Role::Member).await;
     let took = async |account: &str| {
         let mut least = Duration::MAX;
         for _ in 0..3 {
             let start = Instant::now();
-            assert!(
-                identity
-                    .sign_in(account, "Wrong-Horse-1", "")
-                    .await
-                    .is_err()
-            );
+            assert!(identity.sign_in(account, "Wrong-Horse-1", "").await.is_err());
             least = least.min(start.elapsed());
         }
         least
@@ -159,11 +125,7 @@ async fn use_keeps_a_session_awake() {
     add(&identity, "wang", Role::Member).await;
     let token = identity.sign_in("wang", GOOD, "").await.unwrap().token;
     for _ in 0..3 {
-        execute(
-            &identity,
-            "update sessions set seen_at = seen_at - 100 * 60000",
-        )
-        .await;
+        execute(&identity, "update sessions set seen_at = seen_at - 100 * 60000").await;
         assert!(identity.session(&token).await.unwrap().is_some());
     }
 }
@@ -175,19 +137,9 @@ async fn a_password_change_ends_the_other_sessions_only() {
     let person = add(&identity, "wang", Role::Member).await;
     let here = identity.sign_in("wang", GOOD, "").await.unwrap();
     let there = identity.sign_in("wang", GOOD, "").await.unwrap();
-    let change = async |old, new| {
-        identity
-            .change_password(&person.id, &here.session_id, old, new)
-            .await
-    };
-    assert!(matches!(
-        change("Wrong-Horse-1", "New-Horse-22").await,
-        Err(IdentityError::BadCredentials)
-    ));
-    assert!(matches!(
-        change(GOOD, GOOD).await,
-        Err(IdentityError::Password(_))
-    ));
+    let change = async |old, new| identity.change_password(&person.id, &here.session_id, old, new).await;
+    assert!(matches!(change("Wrong-Horse-1", "New-Horse-22").await, Err(IdentityError::BadCredentials)));
+    assert!(matches!(change(GOOD, GOOD).await, Err(IdentityError::Password(_))));
     change(GOOD, "New-Horse-22").await.unwrap();
     assert!(identity.session(&here.token).await.unwrap().is_some());
     assert!(identity.session(&there.token).await.unwrap().is_none());
@@ -200,28 +152,16 @@ async fn the_last_administrator_stays() {
     let dir = tempfile::tempdir().unwrap();
     let identity = identity(&dir, rules()).await;
     let first = add(&identity, "first", Role::Admin).await;
-    let demote = PersonChange {
-        role: Some(Role::Member),
-        ..PersonChange::default()
-    };
-    let disable = PersonChange {
-        disabled: Some(true),
-        ..PersonChange::default()
-    };
+    let demote = PersonChange { role: Some(Role::Member), ..PersonChange::default() };
+    let disable = PersonChange { disabled: Some(true), ..PersonChange::default() };
     for change in [&demote, &disable] {
         let answer = identity.change(&first.id, change.clone()).await;
         assert!(matches!(answer, Err(IdentityError::LastAdmin)));
     }
-    assert!(matches!(
-        identity.remove(&first.id).await,
-        Err(IdentityError::LastAdmin)
-    ));
+    assert!(matches!(identity.remove(&first.id).await, Err(IdentityError::LastAdmin)));
     let second = add(&identity, "second", Role::Admin).await;
     identity.change(&first.id, demote).await.unwrap();
-    assert!(matches!(
-        identity.change(&second.id, disable).await,
-        Err(IdentityError::LastAdmin)
-    ));
+    assert!(matches!(identity.change(&second.id, disable).await, Err(IdentityError::LastAdmin)));
     identity.remove(&first.id).await.unwrap();
 }
 
@@ -233,33 +173,16 @@ async fn a_reset_gives_a_password_that_must_be_changed() {
     let token = identity.sign_in("wang", GOOD, "").await.unwrap().token;
     let (_, once) = identity.reset_password(&person.id).await.unwrap();
     assert!(identity.session(&token).await.unwrap().is_none());
-    assert!(
-        identity
-            .sign_in("wang", &once, "")
-            .await
-            .unwrap()
-            .person
-            .must_change_password
-    );
+    assert!(identity.sign_in("wang", &once, "").await.unwrap().person.must_change_password);
 }
 
 #[tokio::test]
 async fn hashes_follow_the_configured_rounds_at_the_next_sign_in() {
     let dir = tempfile::tempdir().unwrap();
     add(&identity(&dir, rules()).await, "wang", Role::Member).await;
-    let now = identity(
-        &dir,
-        Security {
-            password_rounds: 30,
-            ..rules()
-        },
-    )
-    .await;
+    let now = identity(&dir, Security { password_rounds: 30, ..rules() }).await;
     now.sign_in("wang", GOOD, "").await.unwrap();
-    let stored: String = sqlx::query_scalar("select password from people")
-        .fetch_one(now.db.read())
-        .await
-        .unwrap();
+    let stored: String = sqlx::query_scalar("select password from people").fetch_one(now.db.read()).await.unwrap();
     assert!(stored.starts_with("$pbkdf2-sm3$i=30,"), "{stored}");
     now.sign_in("wang", GOOD, "").await.unwrap();
 }
@@ -275,17 +198,8 @@ async fn accounts_are_unique_without_regard_to_case() {
         role: Role::Member,
         password: None,
     };
-    assert!(matches!(
-        identity.add(new("WANG", "n")).await,
-        Err(IdentityError::AccountTaken)
-    ));
-    assert!(matches!(
-        identity.add(new("a b", "n")).await,
-        Err(IdentityError::BadAccount)
-    ));
-    assert!(matches!(
-        identity.add(new("li", "\u{7}")).await,
-        Err(IdentityError::BadName)
-    ));
+    assert!(matches!(identity.add(new("WANG", "n")).await, Err(IdentityError::AccountTaken)));
+    assert!(matches!(identity.add(new("a b", "n")).await, Err(IdentityError::BadAccount)));
+    assert!(matches!(identity.add(new("li", "\u{7}")).await, Err(IdentityError::BadName)));
     assert!(identity.add(new("李雷", "n")).await.unwrap().1.is_some());
 }

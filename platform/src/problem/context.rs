@@ -15,10 +15,7 @@ impl Language {
     /// The first of our languages in the caller's order (RFC 9110 §12.5.4); Chinese by default.
     pub fn of(headers: &HeaderMap) -> Self {
         let mut best = (0, Self::default());
-        let lines = headers
-            .get_all(ACCEPT_LANGUAGE)
-            .iter()
-            .filter_map(|line| line.to_str().ok());
+        let lines = headers.get_all(ACCEPT_LANGUAGE).iter().filter_map(|line| line.to_str().ok());
         for range in lines.flat_map(|line| line.split(',')) {
             let mut parts = range.split(';').map(str::trim);
             let tag = parts.next().unwrap_or_default().to_ascii_lowercase();

@@ -53,12 +53,10 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match axum::extract::Path::<T>::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
-            Err(PathRejection::FailedToDeserializePathParams(fault)) => {
-                Err(Problem::bad_request(said(
-                    "地址中的参数不正确。",
-                    format!("A parameter in the path is wrong: {}", fault.body_text()),
-                )))
-            }
+            Err(PathRejection::FailedToDeserializePathParams(fault)) => Err(Problem::bad_request(said(
+                "地址中的参数不正确。",
+                format!("A parameter in the path is wrong: {}", fault.body_text()),
+            ))),
             Err(fault) => Err(Problem::internal(fault)),
         }
     }
@@ -70,12 +68,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match axum::extract::Query::<T>::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(QueryRejection::FailedToDeserializeQueryString(fault)) => {
-                Err(Problem::bad_request(said(
-                    "查询参数不正确。",
-                    format!("A query parameter is wrong: {}", fault.body_text()),
-                )))
-            }
+            Err(QueryRejection::FailedToDeserializeQueryString(fault)) => Err(Problem::bad_request(said(
+                "查询参数不正确。",
+                format!("A query parameter is wrong: {}", fault.body_text()),
+            ))),
             Err(fault) => Err(Problem::internal(fault)),
         }
     }

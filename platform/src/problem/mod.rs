@@ -28,10 +28,7 @@ pub struct Said {
 
 /// The same sentence in Chinese and in English.
 pub fn said(zh: impl Into<Cow<'static, str>>, en: impl Into<Cow<'static, str>>) -> Said {
-    Said {
-        zh: zh.into(),
-        en: en.into(),
-    }
+    Said { zh: zh.into(), en: en.into() }
 }
 
 impl Said {
@@ -95,13 +92,7 @@ macro_rules! constructors {
 impl Problem {
     pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>) -> Self {
         let (errors, retry_after_s) = (Vec::new(), None);
-        Self {
-            status,
-            code: code.into(),
-            detail: None,
-            errors,
-            retry_after_s,
-        }
+        Self { status, code: code.into(), detail: None, errors, retry_after_s }
     }
 
     constructors! {
@@ -180,19 +171,14 @@ impl IntoResponse for Problem {
         let say = |said: &Said| said.in_language(language).to_owned();
         let body = ProblemDetails {
             kind: format!("urn:rongtong:problem:{}", self.code),
-            title: titles::title(&self.code, self.status)
-                .in_language(language)
-                .to_owned(),
+            title: titles::title(&self.code, self.status).in_language(language).to_owned(),
             status: self.status.as_u16(),
             detail: self.detail.as_ref().map(say),
             trace_id,
             errors: self
                 .errors
                 .iter()
-                .map(|(field, message)| FieldError {
-                    field: field.clone(),
-                    message: say(message),
-                })
+                .map(|(field, message)| FieldError { field: field.clone(), message: say(message) })
                 .collect(),
             retry_after: self.retry_after_s,
             code: self.code.into_owned(),
@@ -230,11 +216,10 @@ impl From<IdentityError> for Problem {
         match fault {
             E::Storage(_) | E::StoredHash(_) => Self::internal(fault),
             E::Stopping => Self::unavailable(said("服务器正在停止。", "The server is stopping.")),
-            E::BadCredentials => Self::unauthorized(said(
-                "账号或密码不正确。",
-                "The account or the password is wrong.",
-            ))
-            .code("bad_credentials"),
+            E::BadCredentials => {
+                Self::unauthorized(said("账号或密码不正确。", "The account or the password is wrong."))
+                    .code("bad_credentials")
+            }
             E::Locked { retry_after_s } => Self::too_many(said(
                 "密码错误次数过多，账号暂时锁定。",
                 "Too many wrong passwords; the account is locked for a while.",
@@ -243,8 +228,7 @@ impl From<IdentityError> for Problem {
             .retry_after(retry_after_s),
             E::NoSuchPerson => Self::not_found(said("没有这个人员。", "There is no such person.")),
             E::AccountTaken => {
-                Self::conflict(said("这个账号已被使用。", "The account is already taken."))
-                    .code("account_taken")
+                Self::conflict(said("这个账号已被使用。", "The account is already taken.")).code("account_taken")
             }
             E::LastAdmin => Self::conflict(said(
                 "这是最后一位管理员，不能删除、停用或改变角色。",
@@ -254,10 +238,7 @@ impl From<IdentityError> for Problem {
             .code("last_admin"),
             E::BadAccount => invalid_field(
                 "account",
-                said(
-                    "账号为 2 至 64 个字母、数字或 . _ - @。",
-                    "An account has 2 to 64 letters, digits or . _ - @",
-                ),
+                said("账号为 2 至 64 个字母、数字或 . _ - @。", "An account has 2 to 64 letters, digits or . _ - @"),
             ),
             E::BadName => invalid_field(
                 "name",

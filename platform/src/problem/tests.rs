@@ -36,26 +36,12 @@ fn chinese_unless_english_is_preferred() {
 
 #[tokio::test]
 async fn a_problem_carries_code_language_trace_and_fields() {
-    let context = RequestContext {
-        language: Language::En,
-        trace_id: "t".to_owned(),
-    };
-    let problem = Problem::too_many(said("慢", "slow"))
-        .code("locked")
-        .retry_after(7);
-    let response = context
-        .scope(async {
-            problem
-                .field("password", said("错", "wrong"))
-                .into_response()
-        })
-        .await;
+    let context = RequestContext { language: Language::En, trace_id: "t".to_owned() };
+    let problem = Problem::too_many(said("慢", "slow")).code("locked").retry_after(7);
+    let response = context.scope(async { problem.field("password", said("错", "wrong")).into_response() }).await;
     assert_eq!(response.status(), 429);
     assert_eq!(response.headers()["retry-after"], "7");
-    assert_eq!(
-        response.headers()["content-type"],
-        "application/problem+json"
-    );
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
     assert_eq!(
         body(response).await,
         serde_json::json!({

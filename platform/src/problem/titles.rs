@@ -42,27 +42,15 @@ fn by_status(status: StatusCode) -> Said {
 
 pub(super) fn password(fault: PasswordFault) -> Problem {
     let message = match fault {
-        PasswordFault::Short => said(
-            "新密码至少 10 个字符。",
-            "The new password needs at least 10 characters.",
-        ),
-        PasswordFault::Long => said(
-            "新密码不能超过 256 字节。",
-            "The new password has more than 256 bytes.",
-        ),
+        PasswordFault::Short => said("新密码至少 10 个字符。", "The new password needs at least 10 characters."),
+        PasswordFault::Long => said("新密码不能超过 256 字节。", "The new password has more than 256 bytes."),
         PasswordFault::Plain => said(
             "新密码须含小写字母、大写字母、数字、其他字符中的三类。",
             "The new password needs three of: lower-case letters, capitals, digits, other \
              characters.",
         ),
-        PasswordFault::Account => said(
-            "新密码不能包含账号。",
-            "The new password contains the account.",
-        ),
-        PasswordFault::Unchanged => said(
-            "新密码不能与旧密码相同。",
-            "The new password is the old one.",
-        ),
+        PasswordFault::Account => said("新密码不能包含账号。", "The new password contains the account."),
+        PasswordFault::Unchanged => said("新密码不能与旧密码相同。", "The new password is the old one."),
     };
     invalid_field("password", message)
 }

@@ -100,12 +100,6 @@ fn time(field: &str, text: Option<String>) -> Result<Option<i64>, Problem> {
         return Ok(None);
     };
     parse_rfc3339(&text).map(Some).ok_or_else(|| {
-        invalid_field(
-            field,
-            said(
-                "时间须为 RFC 3339 格式。",
-                "The time must be in the form of RFC 3339.",
-            ),
-        )
+        invalid_field(field, said("时间须为 RFC 3339 格式。", "The time must be in the form of RFC 3339."))
     })
 }

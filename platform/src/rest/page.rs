@@ -23,21 +23,13 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// Makes a page from up to `limit + 1` rows: one more than fits says that there is a next.
-    pub fn new<R, K: Serialize>(
-        mut rows: Vec<R>,
-        limit: u32,
-        key: impl Fn(&R) -> K,
-        item: impl FnMut(R) -> T,
-    ) -> Self {
+    pub fn new<R, K: Serialize>(mut rows: Vec<R>, limit: u32, key: impl Fn(&R) -> K, item: impl FnMut(R) -> T) -> Self {
         let limit = limit as usize;
         let more = rows.len() > limit;
         rows.truncate(limit);
         let last = if more { rows.last() } else { None };
         let next_cursor = last.map(|row| encode_cursor(&key(row)));
-        Self {
-            items: rows.into_iter().map(item).collect(),
-            next_cursor,
-        }
+        Self { items: rows.into_iter().map(item).collect(), next_cursor }
     }
 }
 
@@ -45,10 +37,7 @@ impl<T> Page<T> {
 pub fn limit(asked: Option<u32>) -> Result<u32, Problem> {
     match asked.unwrap_or(DEFAULT) {
         limit @ 1..=MOST => Ok(limit),
-        _ => Err(crate::problem::invalid_field(
-            "limit",
-            said("limit 须为 1 至 500。", "The limit is from 1 to 500."),
-        )),
+        _ => Err(crate::problem::invalid_field("limit", said("limit 须为 1 至 500。", "The limit is from 1 to 500."))),
     }
 }
 
@@ -66,9 +55,7 @@ pub fn decode_cursor<K: DeserializeOwned>(cursor: Option<&str>) -> Result<Option
         .ok()
         .and_then(|json| serde_json::from_slice(&json).ok())
         .map(Some)
-        .ok_or_else(|| {
-            Problem::bad_request(said("cursor 不正确。", "The cursor is wrong.")).code("bad_cursor")
-        })
+        .ok_or_else(|| Problem::bad_request(said("cursor 不正确。", "The cursor is wrong.")).code("bad_cursor"))
 }
 
 #[cfg(test)]
@@ -81,14 +68,8 @@ mod tests {
     fn a_page_has_a_next_one_only_when_rows_are_left() {
         let page = Page::new(vec![1, 2, 3], 2, |row| *row, |row| row * 10);
         assert_eq!(page.items, [10, 20]);
-        assert_eq!(
-            decode_cursor::<i32>(page.next_cursor.as_deref()).unwrap(),
-            Some(2)
-        );
-        assert_eq!(
-            Page::new(vec![1, 2], 2, |row| *row, |row| row).next_cursor,
-            None
-        );
+        assert_eq!(decode_cursor::<i32>(page.next_cursor.as_deref()).unwrap(), Some(2));
+        assert_eq!(Page::new(vec![1, 2], 2, |row| *row, |row| row).next_cursor, None);
     }
 
     proptest! {

@@ -117,16 +117,8 @@ pub(super) async fn list(
     principal.require(Permission::ManagePeople)?;
     let limit = limit(query.limit)?;
     let after: Option<String> = decode_cursor(query.cursor.as_deref())?;
-    let people = platform
-        .identity
-        .people(after.as_deref(), limit + 1)
-        .await?;
-    Ok(Json(Page::new(
-        people,
-        limit,
-        |person| person.account.clone(),
-        PersonBody::from,
-    )))
+    let people = platform.identity.people(after.as_deref(), limit + 1).await?;
+    Ok(Json(Page::new(people, limit, |person| person.account.clone(), PersonBody::from)))
 }
 
 /// Add a person
@@ -149,30 +141,14 @@ pub(super) async fn create(
     Json(body): Json<NewPersonBody>,
 ) -> Result<(StatusCode, Json<CreatedPerson>), Problem> {
     principal.require(Permission::ManagePeople)?;
-    let NewPersonBody {
-        account,
-        name,
-        role,
-        password,
-    } = body;
-    let new = NewPerson {
-        account,
-        name,
-        role,
-        password,
-    };
+    let NewPersonBody { account, name, role, password } = body;
+    let new = NewPerson { account, name, role, password };
     let (person, one_time_password) = platform.identity.add(new).await?;
     let entry = principal
         .entry("person.create", format!("person:{}", person.id))
         .detail(json!({ "account": person.account, "role": person.role }));
     platform.record(entry).await?;
-    Ok((
-        StatusCode::CREATED,
-        Json(CreatedPerson {
-            person: person.into(),
-            one_time_password,
-        }),
-    ))
+    Ok((StatusCode::CREATED, Json(CreatedPerson { person: person.into(), one_time_password })))
 }
 
 /// One person
@@ -215,28 +191,12 @@ pub(super) async fn change(
     State(platform): State<Arc<Platform>>,
     principal: Principal,
     Path(id): Path<String>,
-    Json(PersonPatch {
-        name,
-        role,
-        disabled,
-    }): Json<PersonPatch>,
+    Json(PersonPatch { name, role, disabled }): Json<PersonPatch>,
 ) -> Result<Json<PersonBody>, Problem> {
     principal.require(Permission::ManagePeople)?;
     let detail = json!({ "renamed": name.is_some(), "role": role, "disabled": disabled });
-    let person = platform
-        .identity
-        .change(
-            &id,
-            PersonChange {
-                name,
-                role,
-                disabled,
-            },
-        )
-        .await?;
-    let entry = principal
-        .entry("person.change", format!("person:{id}"))
-        .detail(detail);
+    let person = platform.identity.change(&id, PersonChange { name, role, disabled }).await?;
+    let entry = principal.entry("person.change", format!("person:{id}")).detail(detail);
     platform.record(entry).await?;
     Ok(Json(person.into()))
 }
@@ -261,9 +221,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Problem> {
     principal.require(Permission::ManagePeople)?;
     let person = platform.identity.remove(&id).await?;
-    let entry = principal
-        .entry("person.remove", format!("person:{id}"))
-        .detail(json!({ "account": person.account }));
+    let entry = principal.entry("person.remove", format!("person:{id}")).detail(json!({ "account": person.account }));
     platform.record(entry).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -287,8 +245,6 @@ pub(super) async fn reset_password(
 ) -> Result<Json<OneTimePassword>, Problem> {
     principal.require(Permission::ManagePeople)?;
     let (_, one_time_password) = platform.identity.reset_password(&id).await?;
-    platform
-        .record(principal.entry("password.reset", format!("person:{id}")))
-        .await?;
+    platform.record(principal.entry("password.reset", format!("person:{id}"))).await?;
     Ok(Json(OneTimePassword { one_time_password }))
 }

@@ -81,10 +81,7 @@ pub(super) async fn create(
         ))
         .retry_after(seconds));
     }
-    let signed_in = platform
-        .identity
-        .sign_in(&account, &password, &client.text())
-        .await;
+    let signed_in = platform.identity.sign_in(&account, &password, &client.text()).await;
     let signed_in = match signed_in {
         Ok(signed_in) => signed_in,
         Err(fault) => {
@@ -98,22 +95,14 @@ pub(super) async fn create(
     platform.record(entry.address(client.text())).await?;
     let mut headers = cookie_headers(Some(&signed_in.token), client);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let body = SignedInBody {
-        token: signed_in.token,
-        expires_at: rfc3339(signed_in.expires_at),
-        person: person.into(),
-    };
+    let body =
+        SignedInBody { token: signed_in.token, expires_at: rfc3339(signed_in.expires_at), person: person.into() };
     Ok((headers, Json(body)).into_response())
 }
 
 /// A refused sign-in is an event; people mistype passwords into the account field, so what was
 /// typed is kept only as far as it is an account here.
-async fn refused(
-    platform: &Platform,
-    account: &str,
-    client: Client,
-    fault: &IdentityError,
-) -> Result<(), Problem> {
+async fn refused(platform: &Platform, account: &str, client: Client, fault: &IdentityError) -> Result<(), Problem> {
     let result = match fault {
         IdentityError::BadCredentials => "bad_credentials",
         IdentityError::Locked { .. } => "locked",
@@ -138,10 +127,7 @@ pub(super) async fn read(
     AnyPrincipal(principal): AnyPrincipal,
 ) -> Result<Json<SessionBody>, Problem> {
     let person = platform.identity.person(&principal.person_id).await?;
-    Ok(Json(SessionBody {
-        person: person.into(),
-        expires_at: rfc3339(principal.expires_at),
-    }))
+    Ok(Json(SessionBody { person: person.into(), expires_at: rfc3339(principal.expires_at) }))
 }
 
 /// Sign out
@@ -159,9 +145,7 @@ pub(super) async fn end(
 ) -> Result<Response, Problem> {
     platform.identity.sign_out(&principal.session_id).await?;
     let object = format!("session:{}", principal.session_id);
-    platform
-        .record(principal.entry("session.end", object))
-        .await?;
+    platform.record(principal.entry("session.end", object)).await?;
     Ok((StatusCode::NO_CONTENT, cookie_headers(None, client)).into_response())
 }
 
@@ -186,12 +170,7 @@ pub(super) async fn change_password(
 ) -> Result<StatusCode, Problem> {
     let changed = platform
         .identity
-        .change_password(
-            &principal.person_id,
-            &principal.session_id,
-            &change.old_password,
-            &change.new_password,
-        )
+        .change_password(&principal.person_id, &principal.session_id, &change.old_password, &change.new_password)
         .await;
     let entry = principal.entry("password.change", format!("person:{}", principal.person_id));
     match changed {
@@ -200,9 +179,7 @@ pub(super) async fn change_password(
             platform.record(entry.result("wrong_password")).await?;
             // Not 401: the session is good, and clients sign out on 401.
             let message = said("旧密码不正确。", "The old password is wrong.");
-            return Err(Problem::forbidden(message.clone())
-                .code("wrong_password")
-                .field("old_password", message));
+            return Err(Problem::forbidden(message.clone()).code("wrong_password").field("old_password", message));
         }
         Err(fault) => return Err(Problem::from(fault).renamed_field("password", "new_password")),
     }

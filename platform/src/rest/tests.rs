@@ -39,9 +39,7 @@ impl Site {
         config.security.sign_in_per_minute = 8;
         let opened = Bootstrap::open(&config).await.unwrap();
         let platform = Arc::clone(&opened.platform);
-        let (api, _) = OpenApiRouter::<()>::new()
-            .nest("/api/v1", routes(Arc::clone(&platform)))
-            .split_for_parts();
+        let (api, _) = OpenApiRouter::<()>::new().nest("/api/v1", routes(Arc::clone(&platform))).split_for_parts();
         Self {
             app: stack(api, Arc::clone(&platform)),
             platform,
@@ -56,9 +54,7 @@ impl Site {
         let once = site.once.clone();
         let token = site.sign_in("admin", &once).await;
         let change = json!({ "old_password": once, "new_password": GOOD });
-        let answer = site
-            .call("POST", "/session/password", Some(&token), Some(change))
-            .await;
+        let answer = site.call("POST", "/session/password", Some(&token), Some(change)).await;
         assert_eq!(answer.status, 204);
         (site, token)
     }
@@ -70,23 +66,11 @@ impl Site {
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 1_000_000).await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        }
+        Answer { status: parts.status, headers: parts.headers, body }
     }
 
-    async fn call(
-        &self,
-        method: &str,
-        path: &str,
-        token: Option<&str>,
-        body: Option<Value>,
-    ) -> Answer {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("/api/v1{path}"));
+    async fn call(&self, method: &str, path: &str, token: Option<&str>, body: Option<Value>) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("/api/v1{path}"));
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -124,17 +108,9 @@ impl Site {
 impl Answer {
     #[track_caller]
     fn is_problem(&self, status: u16, code: &str) {
-        assert_eq!(
-            (self.status.as_u16(), &self.body["code"]),
-            (status, &json!(code)),
-            "{}",
-            self.body
-        );
+        assert_eq!((self.status.as_u16(), &self.body["code"]), (status, &json!(code)), "{}", self.body);
         assert_eq!(self.headers[CONTENT_TYPE], "application/problem+json");
-        assert_eq!(
-            self.body["trace_id"],
-            json!(self.headers["x-request-id"].to_str().unwrap())
-        );
+        assert_eq!(self.body["trace_id"], json!(self.headers["x-request-id"].to_str().unwrap()));
     }
 }
 
@@ -147,28 +123,19 @@ async fn the_first_sign_in_leads_to_a_password_change_and_nowhere_else() {
     let refused = site.call("GET", "/people", Some(&token), None).await;
     refused.is_problem(403, "password_change_required");
     let weak = json!({ "old_password": site.once, "new_password": "admin" });
-    let weak = site
-        .call("POST", "/session/password", Some(&token), Some(weak))
-        .await;
+    let weak = site.call("POST", "/session/password", Some(&token), Some(weak)).await;
     weak.is_problem(422, "invalid");
     assert_eq!(weak.body["errors"][0]["field"], "new_password");
     let wrong = json!({ "old_password": "Wrong-Horse-1", "new_password": GOOD });
-    let wrong = site
-        .call("POST", "/session/password", Some(&token), Some(wrong))
-        .await;
+    let wrong = site.call("POST", "/session/password", Some(&token), Some(wrong)).await;
     wrong.is_problem(403, "wrong_password");
 
     assert!(site.platform.first_sign_in_file.exists());
     let change = json!({ "old_password": site.once, "new_password": GOOD });
-    let changed = site
-        .call("POST", "/session/password", Some(&token), Some(change))
-        .await;
+    let changed = site.call("POST", "/session/password", Some(&token), Some(change)).await;
     assert_eq!(changed.status, 204);
     assert!(!site.platform.first_sign_in_file.exists());
-    assert_eq!(
-        site.call("GET", "/people", Some(&token), None).await.status,
-        200
-    );
+    assert_eq!(site.call("GET", "/people", Some(&token), None).await.status, 200);
 }
 
 #[tokio::test]
@@ -186,9 +153,7 @@ async fn wrong_passwords_are_401_and_then_429_with_a_time_to_wait() {
     for _ in 0..4 {
         site.try_sign_in("nobody", "Wrong-Horse-1").await;
     }
-    site.try_sign_in("somebody", "Wrong-Horse-1")
-        .await
-        .is_problem(429, "too_many");
+    site.try_sign_in("somebody", "Wrong-Horse-1").await.is_problem(429, "too_many");
 }
 
 #[tokio::test]
@@ -196,28 +161,18 @@ async fn the_cookie_works_for_the_own_site_only() {
     let (site, _) = Site::with_admin().await;
     let mut request = Request::post("/api/v1/session")
         .header(CONTENT_TYPE, "application/json")
-        .body(Body::from(
-            json!({ "account": "admin", "password": GOOD }).to_string(),
-        ))
+        .body(Body::from(json!({ "account": "admin", "password": GOOD }).to_string()))
         .unwrap();
     request.extensions_mut().insert(OverTls);
     let answer = site.send(request).await;
     let cookie = answer.headers[SET_COOKIE].to_str().unwrap().to_owned();
-    for part in [
-        "rongtong_session=",
-        "HttpOnly",
-        "SameSite=Strict",
-        "Path=/",
-        "Secure",
-    ] {
+    for part in ["rongtong_session=", "HttpOnly", "SameSite=Strict", "Path=/", "Secure"] {
         assert!(cookie.contains(part), "{cookie}");
     }
     let pair = format!("other=1; {}", cookie.split(';').next().unwrap());
     let call = async |method: &str, origin: Option<&str>| {
         let mut request = Request::builder().method(method).uri("/api/v1/session");
-        request = request
-            .header(COOKIE, &pair)
-            .header("host", "meet.example.com:7443");
+        request = request.header(COOKIE, &pair).header("host", "meet.example.com:7443");
         if let Some(origin) = origin {
             request = request.header("origin", origin);
         }
@@ -225,18 +180,11 @@ async fn the_cookie_works_for_the_own_site_only() {
     };
     assert_eq!(call("GET", Some("https://evil.example")).await.status, 200);
     for origin in ["https://evil.example", "null", "https://meet.example.com"] {
-        call("DELETE", Some(origin))
-            .await
-            .is_problem(403, "origin_mismatch");
+        call("DELETE", Some(origin)).await.is_problem(403, "origin_mismatch");
     }
     let ended = call("DELETE", Some("https://meet.example.com:7443")).await;
     assert_eq!(ended.status, 204);
-    assert!(
-        ended.headers[SET_COOKIE]
-            .to_str()
-            .unwrap()
-            .contains("Max-Age=0")
-    );
+    assert!(ended.headers[SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
     call("GET", None).await.is_problem(401, "unauthorized");
 }
 
@@ -244,12 +192,7 @@ async fn the_cookie_works_for_the_own_site_only() {
 async fn over_plain_http_the_cookie_is_not_secure() {
     let (site, _) = Site::with_admin().await;
     let answer = site.try_sign_in("admin", GOOD).await;
-    assert!(
-        !answer.headers[SET_COOKIE]
-            .to_str()
-            .unwrap()
-            .contains("Secure")
-    );
+    assert!(!answer.headers[SET_COOKIE].to_str().unwrap().contains("Secure"));
 }
 
 #[tokio::test]
@@ -264,12 +207,8 @@ async fn people_are_managed_by_administrators_only() {
             ("POST", format!("/people/{id}/password-reset")),
             ("GET", "/audit".to_owned()),
         ] {
-            site.call(method, &path, Some(&token), None)
-                .await
-                .is_problem(403, "forbidden");
-            site.call(method, &path, None, None)
-                .await
-                .is_problem(401, "unauthorized");
+            site.call(method, &path, Some(&token), None).await.is_problem(403, "forbidden");
+            site.call(method, &path, None, None).await.is_problem(401, "unauthorized");
         }
     }
 }
@@ -283,34 +222,20 @@ async fn a_person_is_added_changed_reset_and_removed() {
     assert_eq!(created.status, 201);
     let once = created.body["one_time_password"].as_str().unwrap();
     let path = format!("/people/{}", created.body["id"].as_str().unwrap());
-    site.call("POST", "/people", admin, Some(new))
-        .await
-        .is_problem(409, "account_taken");
+    site.call("POST", "/people", admin, Some(new)).await.is_problem(409, "account_taken");
 
     let token = site.sign_in("li", once).await;
     let change = json!({ "role": "dispatcher", "name": "李" });
     let changed = site.call("PATCH", &path, admin, Some(change)).await;
-    assert_eq!(
-        (&changed.body["role"], &changed.body["name"]),
-        (&json!("dispatcher"), &json!("李"))
-    );
+    assert_eq!((&changed.body["role"], &changed.body["name"]), (&json!("dispatcher"), &json!("李")));
     // Another role ends the sessions that had the old one.
-    site.call("GET", "/session", Some(&token), None)
-        .await
-        .is_problem(401, "unauthorized");
+    site.call("GET", "/session", Some(&token), None).await.is_problem(401, "unauthorized");
 
-    let reset = site
-        .call("POST", &format!("{path}/password-reset"), admin, None)
-        .await;
-    site.sign_in("li", reset.body["one_time_password"].as_str().unwrap())
-        .await;
+    let reset = site.call("POST", &format!("{path}/password-reset"), admin, None).await;
+    site.sign_in("li", reset.body["one_time_password"].as_str().unwrap()).await;
     assert_eq!(site.call("DELETE", &path, admin, None).await.status, 204);
-    site.call("GET", &path, admin, None)
-        .await
-        .is_problem(404, "not_found");
-    site.call("PATCH", &path, admin, Some(json!({})))
-        .await
-        .is_problem(404, "not_found");
+    site.call("GET", &path, admin, None).await.is_problem(404, "not_found");
+    site.call("PATCH", &path, admin, Some(json!({}))).await.is_problem(404, "not_found");
 }
 
 #[tokio::test]
@@ -319,13 +244,9 @@ async fn the_last_administrator_is_protected() {
     let me = site.call("GET", "/session", Some(&admin), None).await;
     let path = format!("/people/{}", me.body["person"]["id"].as_str().unwrap());
     let admin = Some(admin.as_str());
-    site.call("DELETE", &path, admin, None)
-        .await
-        .is_problem(409, "last_admin");
+    site.call("DELETE", &path, admin, None).await.is_problem(409, "last_admin");
     for change in [json!({ "role": "member" }), json!({ "disabled": true })] {
-        site.call("PATCH", &path, admin, Some(change))
-            .await
-            .is_problem(409, "last_admin");
+        site.call("PATCH", &path, admin, Some(change)).await.is_problem(409, "last_admin");
     }
 }
 
@@ -334,26 +255,13 @@ async fn every_change_is_in_the_audit_log_without_secrets() {
     let (site, admin) = Site::with_admin().await;
     let (id, _) = site.person(&admin, "li", "member").await;
     let path = format!("/people/{id}");
-    site.call("PATCH", &path, Some(&admin), Some(json!({ "name": "新" })))
-        .await;
-    site.call(
-        "POST",
-        &format!("{path}/password-reset"),
-        Some(&admin),
-        None,
-    )
-    .await;
+    site.call("PATCH", &path, Some(&admin), Some(json!({ "name": "新" }))).await;
+    site.call("POST", &format!("{path}/password-reset"), Some(&admin), None).await;
     site.call("DELETE", &path, Some(&admin), None).await;
     site.try_sign_in("My-Secret-Typed-Here-1", GOOD).await;
-    let log = site
-        .call("GET", "/audit?limit=100", Some(&admin), None)
-        .await;
+    let log = site.call("GET", "/audit?limit=100", Some(&admin), None).await;
     let rows = log.body["items"].as_array().unwrap();
-    let actions: Vec<&str> = rows
-        .iter()
-        .rev()
-        .filter_map(|row| row["action"].as_str())
-        .collect();
+    let actions: Vec<&str> = rows.iter().rev().filter_map(|row| row["action"].as_str()).collect();
     assert_eq!(
         actions,
         [
@@ -392,28 +300,10 @@ async fn the_audit_log_is_paged_and_filtered() {
         path = format!("/audit?limit=2&cursor={cursor}");
     }
     assert_eq!(seen, [3, 2, 1]);
-    let get = async |query: &str| {
-        site.call("GET", &format!("/audit?{query}"), Some(&admin), None)
-            .await
-    };
-    assert_eq!(
-        get("action=session").await.body["items"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
-    assert_eq!(
-        get("actor=system").await.body["items"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
-    assert_eq!(
-        get("to=2020-01-01T00:00:00Z").await.body["items"],
-        json!([])
-    );
+    let get = async |query: &str| site.call("GET", &format!("/audit?{query}"), Some(&admin), None).await;
+    assert_eq!(get("action=session").await.body["items"].as_array().unwrap().len(), 1);
+    assert_eq!(get("actor=system").await.body["items"].as_array().unwrap().len(), 1);
+    assert_eq!(get("to=2020-01-01T00:00:00Z").await.body["items"], json!([]));
     get("from=yesterday").await.is_problem(422, "invalid");
     get("limit=0").await.is_problem(422, "invalid");
     get("limit=many").await.is_problem(400, "bad_request");
@@ -424,9 +314,7 @@ async fn the_audit_log_is_paged_and_filtered() {
 #[tokio::test]
 async fn whatever_is_wrong_with_a_request_the_answer_is_a_problem() {
     let (site, admin) = Site::with_admin().await;
-    site.call("GET", "/nowhere", None, None)
-        .await
-        .is_problem(404, "not_found");
+    site.call("GET", "/nowhere", None, None).await.is_problem(404, "not_found");
     let method = site.call("PUT", "/session", None, None).await;
     method.is_problem(405, "method_not_allowed");
     let allow = method.headers[ALLOW].to_str().unwrap();
@@ -442,20 +330,12 @@ async fn whatever_is_wrong_with_a_request_the_answer_is_a_problem() {
         site.send(request.body(Body::from(body)).unwrap()).await
     };
     let json_kind = Some("application/json");
-    post(None, "{}".to_owned())
-        .await
-        .is_problem(415, "unsupported_media_type");
-    post(json_kind, "{".to_owned())
-        .await
-        .is_problem(400, "malformed_json");
-    post(json_kind, "{}".to_owned())
-        .await
-        .is_problem(422, "invalid");
+    post(None, "{}".to_owned()).await.is_problem(415, "unsupported_media_type");
+    post(json_kind, "{".to_owned()).await.is_problem(400, "malformed_json");
+    post(json_kind, "{}".to_owned()).await.is_problem(422, "invalid");
     let huge = format!("{{\"account\": \"{}\"}}", "x".repeat(3_000_000));
     post(json_kind, huge).await.is_problem(413, "too_large");
-    site.call("GET", "/people/%FF", Some(&admin), None)
-        .await
-        .is_problem(400, "bad_request");
+    site.call("GET", "/people/%FF", Some(&admin), None).await.is_problem(400, "bad_request");
 }
 
 #[tokio::test]
@@ -474,10 +354,7 @@ async fn answers_speak_the_callers_language_and_carry_security_headers() {
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),
     ] {
-        assert!(
-            chinese.headers[name].to_str().unwrap().contains(part),
-            "{name}"
-        );
+        assert!(chinese.headers[name].to_str().unwrap().contains(part), "{name}");
     }
 }
 
@@ -493,18 +370,9 @@ async fn a_rooms_access_token_as_bearer_is_no_session_and_no_error() {
 #[tokio::test]
 async fn requests_are_counted_by_route_and_not_by_url() {
     let (site, admin) = Site::with_admin().await;
-    site.call(
-        "GET",
-        "/people/some-private-id?token=secret",
-        Some(&admin),
-        None,
-    )
-    .await;
+    site.call("GET", "/people/some-private-id?token=secret", Some(&admin), None).await;
     let text = site.platform.metrics.render();
-    assert!(
-        text.contains("route=\"/api/v1/people/{id}\",status=\"404\""),
-        "{text}"
-    );
+    assert!(text.contains("route=\"/api/v1/people/{id}\",status=\"404\""), "{text}");
     assert!(!text.contains("some-private-id") && !text.contains("secret"));
 }
 
@@ -522,14 +390,7 @@ fn the_openapi_document_describes_every_route_once() {
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     assert_eq!(
         paths,
-        [
-            "/audit",
-            "/people",
-            "/people/{id}",
-            "/people/{id}/password-reset",
-            "/session",
-            "/session/password"
-        ]
+        ["/audit", "/people", "/people/{id}", "/people/{id}/password-reset", "/session", "/session/password"]
     );
     let problem = &document["components"]["schemas"]["ProblemDetails"]["properties"];
     assert!(problem.get("type").is_some(), "{problem}");

@@ -91,14 +91,9 @@ impl Db {
             .connect_with(options.clone())
             .await?;
         SQLITE_MIGRATIONS.run(&writing).await?;
-        let reader = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options.pragma("query_only", "on"))
-            .await?;
-        Ok(Self::Sqlite {
-            writer: Writer::start(writing),
-            reader,
-        })
+        let reader =
+            SqlitePoolOptions::new().max_connections(4).connect_with(options.pragma("query_only", "on")).await?;
+        Ok(Self::Sqlite { writer: Writer::start(writing), reader })
     }
 
     /// For queries that change nothing.
@@ -151,9 +146,7 @@ fn sqlite_path(url: &str) -> Result<PathBuf, StorageError> {
         .or_else(|| url.strip_prefix("sqlite:"))
         .ok_or_else(|| StorageError::Address("it must begin with `sqlite:`".to_owned()))?;
     if path.is_empty() || path.starts_with(':') || path.contains('?') {
-        return Err(StorageError::Address(
-            "after `sqlite:` comes the path of a file, without options".to_owned(),
-        ));
+        return Err(StorageError::Address("after `sqlite:` comes the path of a file, without options".to_owned()));
     }
     Ok(Path::new(path).to_owned())
 }

@@ -3,12 +3,7 @@
 use super::*;
 
 async fn db(dir: &tempfile::TempDir) -> Db {
-    Db::open(
-        &format!("sqlite:{}", dir.path().join("t.db").display()),
-        Synchronous::Normal,
-    )
-    .await
-    .unwrap()
+    Db::open(&format!("sqlite:{}", dir.path().join("t.db").display()), Synchronous::Normal).await.unwrap()
 }
 
 async fn add_room(db: &Db, name: String) -> Result<(), StorageError> {
@@ -28,10 +23,7 @@ async fn add_room(db: &Db, name: String) -> Result<(), StorageError> {
 }
 
 async fn rooms(db: &Db) -> i64 {
-    sqlx::query_scalar("select count(*) from rooms")
-        .fetch_one(db.read())
-        .await
-        .unwrap()
+    sqlx::query_scalar("select count(*) from rooms").fetch_one(db.read()).await.unwrap()
 }
 
 #[tokio::test]
@@ -46,12 +38,7 @@ async fn concurrent_writes_share_commits_and_a_failed_one_fails_alone() {
     }
     let results = jobs.join_all().await;
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 100);
-    assert!(
-        results
-            .iter()
-            .filter_map(|r| r.as_ref().err())
-            .all(StorageError::is_duplicate)
-    );
+    assert!(results.iter().filter_map(|r| r.as_ref().err()).all(StorageError::is_duplicate));
     assert_eq!(rooms(&db).await, 100);
 }
 
@@ -62,18 +49,13 @@ async fn a_refused_job_leaves_nothing_behind() {
     let result: Result<(), StorageError> = db
         .write(|conn| {
             Box::pin(async move {
-                sqlx::query("insert into room_cameras (room, camera_id) values ('a', 'b')")
-                    .execute(&mut *conn)
-                    .await?;
+                sqlx::query("insert into room_cameras (room, camera_id) values ('a', 'b')").execute(&mut *conn).await?;
                 Err(StorageError::Address("changed my mind".to_owned()))
             })
         })
         .await;
     assert!(result.is_err());
-    let left: i64 = sqlx::query_scalar("select count(*) from room_cameras")
-        .fetch_one(db.read())
-        .await
-        .unwrap();
+    let left: i64 = sqlx::query_scalar("select count(*) from room_cameras").fetch_one(db.read()).await.unwrap();
     assert_eq!(left, 0);
 }
 
@@ -81,9 +63,7 @@ async fn a_refused_job_leaves_nothing_behind() {
 async fn a_panicking_job_is_rolled_back_and_the_writer_lives_on() {
     let dir = tempfile::tempdir().unwrap();
     let db = db(&dir).await;
-    let result: Result<(), StorageError> = db
-        .write(|_| Box::pin(async { panic!("a defect in a job") }))
-        .await;
+    let result: Result<(), StorageError> = db.write(|_| Box::pin(async { panic!("a defect in a job") })).await;
     assert!(matches!(result, Err(StorageError::Panicked)));
     add_room(&db, "after".to_owned()).await.unwrap();
     assert_eq!(rooms(&db).await, 1);
@@ -93,12 +73,7 @@ async fn a_panicking_job_is_rolled_back_and_the_writer_lives_on() {
 async fn readers_cannot_write() {
     let dir = tempfile::tempdir().unwrap();
     let db = db(&dir).await;
-    assert!(
-        sqlx::query("delete from rooms")
-            .execute(db.read())
-            .await
-            .is_err()
-    );
+    assert!(sqlx::query("delete from rooms").execute(db.read()).await.is_err());
 }
 
 #[tokio::test]
@@ -107,23 +82,14 @@ async fn closing_finishes_what_was_queued() {
     let first = db(&dir).await;
     add_room(&first, "kept".to_owned()).await.unwrap();
     first.close().await;
-    assert!(matches!(
-        add_room(&first, "late".to_owned()).await,
-        Err(StorageError::Stopped)
-    ));
+    assert!(matches!(add_room(&first, "late".to_owned()).await, Err(StorageError::Stopped)));
     assert_eq!(rooms(&db(&dir).await).await, 1);
 }
 
 #[test]
 fn only_sqlite_files_are_addresses() {
     assert!(sqlite_path("sqlite:/data/r.db").is_ok());
-    for wrong in [
-        "postgres://h/d",
-        "sqlite:",
-        "sqlite::memory:",
-        "sqlite:a?mode=ro",
-        "/data/r.db",
-    ] {
+    for wrong in ["postgres://h/d", "sqlite:", "sqlite::memory:", "sqlite:a?mode=ro", "/data/r.db"] {
         assert!(sqlite_path(wrong).is_err(), "{wrong}");
     }
 }
@@ -147,11 +113,7 @@ fn migrations_keep_to_the_shared_subset_of_sql() {
             "trigger",
             "blob",
         ] {
-            assert!(
-                !sql.contains(word),
-                "migration {} uses `{word}`",
-                migration.version
-            );
+            assert!(!sql.contains(word), "migration {} uses `{word}`", migration.version);
         }
     }
 }

@@ -50,10 +50,7 @@ impl Writer {
             pool.close().await;
             let _ = end.send(());
         });
-        Self {
-            queue,
-            ended: Arc::new(Mutex::new(Some(ended))),
-        }
+        Self { queue, ended: Arc::new(Mutex::new(Some(ended))) }
     }
 
     pub(super) async fn run<T, E, J>(&self, job: J) -> Result<T, E>
@@ -75,17 +72,13 @@ impl Writer {
                 Done {
                     keep: result.is_ok(),
                     tell: Box::new(move |committed| {
-                        let result =
-                            result.and_then(|value| committed.map(|()| value).map_err(E::from));
+                        let result = result.and_then(|value| committed.map(|()| value).map_err(E::from));
                         let _ = answer.send(result);
                     }),
                 }
             })
         });
-        self.queue
-            .send(Message::Run(queued))
-            .await
-            .map_err(|_| StorageError::Stopped)?;
+        self.queue.send(Message::Run(queued)).await.map_err(|_| StorageError::Stopped)?;
         answered.await.map_err(|_| StorageError::Stopped)?
     }
 
@@ -150,11 +143,7 @@ async fn commit(pool: &SqlitePool, group: Vec<Queued>) {
 }
 
 /// Runs each job in its own savepoint; an error means that the whole transaction is lost.
-async fn all(
-    conn: &mut Conn,
-    group: &mut std::vec::IntoIter<Queued>,
-    done: &mut Vec<Done>,
-) -> Result<(), sqlx::Error> {
+async fn all(conn: &mut Conn, group: &mut std::vec::IntoIter<Queued>, done: &mut Vec<Done>) -> Result<(), sqlx::Error> {
     for job in group.by_ref() {
         let savepoint = sqlx::query("savepoint job").execute(&mut *conn).await;
         if let Err(fault) = savepoint {
@@ -165,13 +154,9 @@ async fn all(
         let keep = ended.keep;
         done.push(ended);
         if !keep {
-            sqlx::query("rollback to savepoint job")
-                .execute(&mut *conn)
-                .await?;
+            sqlx::query("rollback to savepoint job").execute(&mut *conn).await?;
         }
-        sqlx::query("release savepoint job")
-            .execute(&mut *conn)
-            .await?;
+        sqlx::query("release savepoint job").execute(&mut *conn).await?;
     }
     Ok(())
 }

@@ -27,11 +27,7 @@ pub struct CameraRow {
 }
 
 fn place(id: &str) -> ColumnPlace<'_> {
-    ColumnPlace {
-        table: "cameras",
-        column: "secret",
-        row: id,
-    }
+    ColumnPlace { table: "cameras", column: "secret", row: id }
 }
 
 /// The text for [`CameraRow::secret`] of the camera with this id.
@@ -45,9 +41,7 @@ pub fn open_password(keys: &Keys, camera: &CameraRow) -> Result<Option<String>, 
         return Ok(None);
     };
     let bytes = keys.columns().open(place(&camera.id), sealed)?;
-    String::from_utf8(bytes)
-        .map(Some)
-        .map_err(|_| EnvelopeError::Form)
+    String::from_utf8(bytes).map(Some).map_err(|_| EnvelopeError::Form)
 }
 
 pub async fn insert(db: &Db, camera: CameraRow) -> Result<(), StorageError> {
@@ -81,20 +75,14 @@ pub async fn get(db: &Db, id: &str) -> Result<Option<CameraRow>, StorageError> {
 }
 
 /// By name, after the camera named by `(name, id)`.
-pub async fn list(
-    db: &Db,
-    after: Option<(&str, &str)>,
-    limit: u32,
-) -> Result<Vec<CameraRow>, StorageError> {
+pub async fn list(db: &Db, after: Option<(&str, &str)>, limit: u32) -> Result<Vec<CameraRow>, StorageError> {
     let mut query = QueryBuilder::new("select * from cameras");
     if let Some((name, id)) = after {
         query.push(" where name > ").push_bind(name.to_owned());
         query.push(" or (name = ").push_bind(name.to_owned());
         query.push(" and id > ").push_bind(id.to_owned()).push(")");
     }
-    query
-        .push(" order by name, id limit ")
-        .push_bind(i64::from(limit));
+    query.push(" order by name, id limit ").push_bind(i64::from(limit));
     Ok(query.build_query_as().fetch_all(db.read()).await?)
 }
 
@@ -128,14 +116,8 @@ pub async fn delete(db: &Db, id: &str) -> Result<bool, StorageError> {
     let id = id.to_owned();
     db.write(move |conn| {
         Box::pin(async move {
-            sqlx::query("delete from room_cameras where camera_id = $1")
-                .bind(&id)
-                .execute(&mut *conn)
-                .await?;
-            let done = sqlx::query("delete from cameras where id = $1")
-                .bind(id)
-                .execute(conn)
-                .await?;
+            sqlx::query("delete from room_cameras where camera_id = $1").bind(&id).execute(&mut *conn).await?;
+            let done = sqlx::query("delete from cameras where id = $1").bind(id).execute(conn).await?;
             Ok(done.rows_affected() > 0)
         })
     })

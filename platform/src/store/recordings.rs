@@ -97,8 +97,7 @@ pub async fn save(db: &Db, recording: RecordingRow) -> Result<(), StorageError> 
 
 /// Adds a track, or replaces the one with the same ids.
 pub async fn save_track(db: &Db, track: RecordingTrackRow) -> Result<(), StorageError> {
-    db.write(move |conn| Box::pin(write_track(conn, track)))
-        .await
+    db.write(move |conn| Box::pin(write_track(conn, track))).await
 }
 
 async fn write_track(conn: &mut Conn, track: RecordingTrackRow) -> Result<(), StorageError> {
@@ -140,19 +139,12 @@ pub async fn get(db: &Db, id: &str) -> Result<Option<RecordingRow>, StorageError
 
 /// The recording's tracks by start.
 pub async fn tracks(db: &Db, id: &str) -> Result<Vec<RecordingTrackRow>, StorageError> {
-    let rows = sqlx::query_as(
-        "select * from recording_tracks where recording_id = $1 order by start_ms, id",
-    )
-    .bind(id);
+    let rows = sqlx::query_as("select * from recording_tracks where recording_id = $1 order by start_ms, id").bind(id);
     Ok(rows.fetch_all(db.read()).await?)
 }
 
 /// Newest first.
-pub async fn list(
-    db: &Db,
-    filter: &RecordingFilter,
-    limit: u32,
-) -> Result<Vec<RecordingRow>, StorageError> {
+pub async fn list(db: &Db, filter: &RecordingFilter, limit: u32) -> Result<Vec<RecordingRow>, StorageError> {
     let mut query = QueryBuilder::new("select * from recordings where 1 = 1");
     if let Some(kind) = &filter.kind {
         query.push(" and kind = ").push_bind(kind.clone());
@@ -164,33 +156,22 @@ pub async fn list(
         query.push(" and state = ").push_bind(state.clone());
     }
     if let Some(from) = filter.from {
-        query
-            .push(" and (ended_at is null or ended_at >= ")
-            .push_bind(from)
-            .push(")");
+        query.push(" and (ended_at is null or ended_at >= ").push_bind(from).push(")");
     }
     if let Some(to) = filter.to {
         query.push(" and started_at < ").push_bind(to);
     }
     if let Some(text) = &filter.text {
         let like = like_pattern(text);
-        query
-            .push(" and (lower(title) like ")
-            .push_bind(like.clone())
-            .push(" escape '!'");
-        query
-            .push(" or lower(subject) like ")
-            .push_bind(like)
-            .push(" escape '!')");
+        query.push(" and (lower(title) like ").push_bind(like.clone()).push(" escape '!'");
+        query.push(" or lower(subject) like ").push_bind(like).push(" escape '!')");
     }
     if let Some((started_at, id)) = &filter.after {
         query.push(" and (started_at < ").push_bind(*started_at);
         query.push(" or (started_at = ").push_bind(*started_at);
         query.push(" and id < ").push_bind(id.clone()).push("))");
     }
-    query
-        .push(" order by started_at desc, id desc limit ")
-        .push_bind(i64::from(limit));
+    query.push(" order by started_at desc, id desc limit ").push_bind(i64::from(limit));
     Ok(query.build_query_as().fetch_all(db.read()).await?)
 }
 
@@ -212,14 +193,8 @@ pub async fn delete(db: &Db, id: &str) -> Result<bool, StorageError> {
     let id = id.to_owned();
     db.write(move |conn| {
         Box::pin(async move {
-            sqlx::query("delete from recording_tracks where recording_id = $1")
-                .bind(&id)
-                .execute(&mut *conn)
-                .await?;
-            let done = sqlx::query("delete from recordings where id = $1")
-                .bind(id)
-                .execute(conn)
-                .await?;
+            sqlx::query("delete from recording_tracks where recording_id = $1").bind(&id).execute(&mut *conn).await?;
+            let done = sqlx::query("delete from recordings where id = $1").bind(id).execute(conn).await?;
             Ok(done.rows_affected() > 0)
         })
     })

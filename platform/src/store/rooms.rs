@@ -47,23 +47,14 @@ pub async fn get(db: &Db, name: &str) -> Result<Option<RoomRow>, StorageError> {
 }
 
 /// Newest first, after the room named by `(created_at, name)`.
-pub async fn list(
-    db: &Db,
-    after: Option<(i64, &str)>,
-    limit: u32,
-) -> Result<Vec<RoomRow>, StorageError> {
+pub async fn list(db: &Db, after: Option<(i64, &str)>, limit: u32) -> Result<Vec<RoomRow>, StorageError> {
     let mut query = QueryBuilder::new("select * from rooms");
     if let Some((created_at, name)) = after {
         query.push(" where created_at < ").push_bind(created_at);
         query.push(" or (created_at = ").push_bind(created_at);
-        query
-            .push(" and name < ")
-            .push_bind(name.to_owned())
-            .push(")");
+        query.push(" and name < ").push_bind(name.to_owned()).push(")");
     }
-    query
-        .push(" order by created_at desc, name desc limit ")
-        .push_bind(i64::from(limit));
+    query.push(" order by created_at desc, name desc limit ").push_bind(i64::from(limit));
     Ok(query.build_query_as().fetch_all(db.read()).await?)
 }
 
@@ -71,15 +62,13 @@ pub async fn list(
 pub async fn update(db: &Db, room: RoomRow) -> Result<bool, StorageError> {
     db.write(move |conn| {
         Box::pin(async move {
-            let done = sqlx::query(
-                "update rooms set title = $1, codec_policy = $2, closed_at = $3 where name = $4",
-            )
-            .bind(room.title)
-            .bind(room.codec_policy)
-            .bind(room.closed_at)
-            .bind(room.name)
-            .execute(conn)
-            .await?;
+            let done = sqlx::query("update rooms set title = $1, codec_policy = $2, closed_at = $3 where name = $4")
+                .bind(room.title)
+                .bind(room.codec_policy)
+                .bind(room.closed_at)
+                .bind(room.name)
+                .execute(conn)
+                .await?;
             Ok(done.rows_affected() > 0)
         })
     })
@@ -91,14 +80,8 @@ pub async fn delete(db: &Db, name: &str) -> Result<bool, StorageError> {
     let name = name.to_owned();
     db.write(move |conn| {
         Box::pin(async move {
-            sqlx::query("delete from room_cameras where room = $1")
-                .bind(&name)
-                .execute(&mut *conn)
-                .await?;
-            let done = sqlx::query("delete from rooms where name = $1")
-                .bind(name)
-                .execute(conn)
-                .await?;
+            sqlx::query("delete from room_cameras where room = $1").bind(&name).execute(&mut *conn).await?;
+            let done = sqlx::query("delete from rooms where name = $1").bind(name).execute(conn).await?;
             Ok(done.rows_affected() > 0)
         })
     })

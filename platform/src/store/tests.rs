@@ -31,12 +31,7 @@ async fn rooms_are_paged_newest_first_without_skips() {
     for (name, at) in [("a", 1), ("b", 2), ("c", 2), ("d", 3)] {
         rooms::insert(&db, room(name, at)).await.unwrap();
     }
-    assert!(
-        rooms::insert(&db, room("a", 9))
-            .await
-            .unwrap_err()
-            .is_duplicate()
-    );
+    assert!(rooms::insert(&db, room("a", 9)).await.unwrap_err().is_duplicate());
     let mut seen = Vec::new();
     let mut after: Option<(i64, String)> = None;
     loop {
@@ -56,11 +51,7 @@ async fn a_room_is_changed_and_takes_its_cameras_along() {
     let dir = tempfile::tempdir().unwrap();
     let db = db(&dir).await;
     rooms::insert(&db, room("a", 1)).await.unwrap();
-    let changed = RoomRow {
-        title: "新".to_owned(),
-        closed_at: Some(5),
-        ..room("a", 1)
-    };
+    let changed = RoomRow { title: "新".to_owned(), closed_at: Some(5), ..room("a", 1) };
     assert!(rooms::update(&db, changed.clone()).await.unwrap());
     assert_eq!(rooms::get(&db, "a").await.unwrap(), Some(changed));
     assert!(!rooms::update(&db, room("nowhere", 1)).await.unwrap());
@@ -92,28 +83,13 @@ async fn a_cameras_password_is_sealed_for_its_row() {
     cameras::insert(&db, camera.clone()).await.unwrap();
     let mut read = cameras::get(&db, "c1").await.unwrap().unwrap();
     assert_eq!(read, camera);
-    assert_eq!(
-        cameras::open_password(&keys, &read).unwrap().as_deref(),
-        Some("秘密123")
-    );
+    assert_eq!(cameras::open_password(&keys, &read).unwrap().as_deref(), Some("秘密123"));
     read.id = "c2".to_owned();
-    assert_eq!(
-        cameras::open_password(&keys, &read),
-        Err(EnvelopeError::Sealed)
-    );
-    let update = CameraRow {
-        keep: false,
-        secret: None,
-        ..camera
-    };
+    assert_eq!(cameras::open_password(&keys, &read), Err(EnvelopeError::Sealed));
+    let update = CameraRow { keep: false, secret: None, ..camera };
     assert!(cameras::update(&db, update.clone()).await.unwrap());
     assert_eq!(cameras::list(&db, None, 10).await.unwrap(), [update]);
-    assert!(
-        cameras::list(&db, Some(("东门", "c1")), 10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(cameras::list(&db, Some(("东门", "c1")), 10).await.unwrap().is_empty());
     assert!(cameras::delete(&db, "c1").await.unwrap());
     assert_eq!(cameras::get(&db, "c1").await.unwrap(), None);
 }
@@ -153,108 +129,27 @@ async fn recordings_are_saved_again_and_found_by_time_subject_and_text() {
     };
     recordings::save(&db, running.clone()).await.unwrap();
     recordings::save_track(&db, track.clone()).await.unwrap();
-    let ended = RecordingRow {
-        ended_at: Some(9_000),
-        state: "finished".to_owned(),
-        ..running
-    };
+    let ended = RecordingRow { ended_at: Some(9_000), state: "finished".to_owned(), ..running };
     recordings::save(&db, ended.clone()).await.unwrap();
-    recordings::save_track(
-        &db,
-        RecordingTrackRow {
-            bytes: 7,
-            ..track.clone()
-        },
-    )
-    .await
-    .unwrap();
+    recordings::save_track(&db, RecordingTrackRow { bytes: 7, ..track.clone() }).await.unwrap();
     assert_eq!(recordings::get(&db, "r1").await.unwrap(), Some(ended));
-    assert_eq!(
-        recordings::tracks(&db, "r1").await.unwrap(),
-        [RecordingTrackRow { bytes: 7, ..track }]
-    );
+    assert_eq!(recordings::tracks(&db, "r1").await.unwrap(), [RecordingTrackRow { bytes: 7, ..track }]);
     let none = RecordingFilter::default();
     let some = |text: &str| Some(text.to_owned());
     for (filter, found) in [
         (none.clone(), 1),
-        (
-            RecordingFilter {
-                text: some("drill"),
-                ..none.clone()
-            },
-            1,
-        ),
-        (
-            RecordingFilter {
-                text: some("0%"),
-                ..none.clone()
-            },
-            1,
-        ),
-        (
-            RecordingFilter {
-                text: some("%%"),
-                ..none.clone()
-            },
-            0,
-        ),
-        (
-            RecordingFilter {
-                text: some("1_0"),
-                ..none.clone()
-            },
-            0,
-        ),
-        (
-            RecordingFilter {
-                subject: some("daily"),
-                kind: some("room"),
-                ..none.clone()
-            },
-            1,
-        ),
-        (
-            RecordingFilter {
-                state: some("recording"),
-                ..none.clone()
-            },
-            0,
-        ),
-        (
-            RecordingFilter {
-                from: Some(9_001),
-                ..none.clone()
-            },
-            0,
-        ),
-        (
-            RecordingFilter {
-                from: Some(5_000),
-                to: Some(6_000),
-                ..none.clone()
-            },
-            1,
-        ),
-        (
-            RecordingFilter {
-                to: Some(1_000),
-                ..none.clone()
-            },
-            0,
-        ),
-        (
-            RecordingFilter {
-                after: Some((1_000, "r1".to_owned())),
-                ..none
-            },
-            0,
-        ),
+        (RecordingFilter { text: some("drill"), ..none.clone() }, 1),
+        (RecordingFilter { text: some("0%"), ..none.clone() }, 1),
+        (RecordingFilter { text: some("%%"), ..none.clone() }, 0),
+        (RecordingFilter { text: some("1_0"), ..none.clone() }, 0),
+        (RecordingFilter { subject: some("daily"), kind: some("room"), ..none.clone() }, 1),
+        (RecordingFilter { state: some("recording"), ..none.clone() }, 0),
+        (RecordingFilter { from: Some(9_001), ..none.clone() }, 0),
+        (RecordingFilter { from: Some(5_000), to: Some(6_000), ..none.clone() }, 1),
+        (RecordingFilter { to: Some(1_000), ..none.clone() }, 0),
+        (RecordingFilter { after: Some((1_000, "r1".to_owned())), ..none }, 0),
     ] {
-        assert_eq!(
-            recordings::list(&db, &filter, 10).await.unwrap().len(),
-            found,
-            "{filter:?}"
-        );
+        assert_eq!(recordings::list(&db, &filter, 10).await.unwrap().len(), found, "{filter:?}");
     }
     assert!(recordings::delete(&db, "r1").await.unwrap());
     assert!(recordings::tracks(&db, "r1").await.unwrap().is_empty());

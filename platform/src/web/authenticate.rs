@@ -65,10 +65,7 @@ impl Principal {
         if self.may(permission) {
             return Ok(());
         }
-        Err(Problem::forbidden(said(
-            "您的角色没有这项权限。",
-            "Your role does not have this permission.",
-        )))
+        Err(Problem::forbidden(said("您的角色没有这项权限。", "Your role does not have this permission.")))
     }
 
     /// An audit entry by this person from this address.
@@ -82,9 +79,7 @@ impl<S: Sync> FromRequestParts<S> for AnyPrincipal {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let found = parts.extensions.get::<Principal>().cloned();
-        found
-            .map(Self)
-            .ok_or_else(|| Problem::unauthorized(said("请先登录。", "Sign in first.")))
+        found.map(Self).ok_or_else(|| Problem::unauthorized(said("请先登录。", "Sign in first.")))
     }
 }
 
@@ -105,11 +100,7 @@ impl<S: Sync> FromRequestParts<S> for Principal {
 }
 
 /// The middleware: puts a [`Principal`] into the request when a session's token came with it.
-pub(super) async fn authenticate(
-    State(platform): State<Arc<Platform>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn authenticate(State(platform): State<Arc<Platform>>, mut request: Request, next: Next) -> Response {
     let headers = request.headers();
     let (token, by_cookie) = match bearer(headers).filter(|token| is_session_token(token)) {
         Some(token) => (Some(token.to_owned()), false),
@@ -118,21 +109,15 @@ pub(super) async fn authenticate(
     let Some(token) = token else {
         return next.run(request).await;
     };
-    if by_cookie && !request.method().is_safe() && !is_own_origin(request.headers(), request.uri())
-    {
-        return Problem::forbidden(said(
-            "请求来自其他网站的页面。",
-            "The request comes from another site's page.",
-        ))
-        .code("origin_mismatch")
-        .into_response();
+    if by_cookie && !request.method().is_safe() && !is_own_origin(request.headers(), request.uri()) {
+        return Problem::forbidden(said("请求来自其他网站的页面。", "The request comes from another site's page."))
+            .code("origin_mismatch")
+            .into_response();
     }
     match platform.identity.session(&token).await {
         Ok(Some(open)) => {
             let client = Client::of(request.extensions());
-            request
-                .extensions_mut()
-                .insert(Principal::new(open, client));
+            request.extensions_mut().insert(Principal::new(open, client));
             next.run(request).await
         }
         Ok(None) => next.run(request).await,
@@ -149,10 +134,7 @@ pub fn session_cookie(token: Option<&str>, client: Client) -> String {
 }
 
 fn is_session_token(token: &str) -> bool {
-    token.len() == 43
-        && token
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    token.len() == 43 && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -161,10 +143,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let lines = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
+    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
     lines
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
@@ -182,10 +161,7 @@ fn is_own_origin(headers: &HeaderMap, uri: &Uri) -> bool {
         Some(host) => host.to_str().ok(),
         None => uri.authority().map(|authority| authority.as_str()),
     };
-    let origin = origin
-        .to_str()
-        .ok()
-        .and_then(|origin| origin.split_once("://"));
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
     match (origin, host) {
         (Some((_, origin)), Some(host)) => origin.eq_ignore_ascii_case(host),
         _ => false,

@@ -34,9 +34,7 @@ impl Client {
 
     /// For the audit log; empty when unknown.
     pub fn text(&self) -> String {
-        self.address
-            .map(|address| address.to_string())
-            .unwrap_or_default()
+        self.address.map(|address| address.to_string()).unwrap_or_default()
     }
 }
 

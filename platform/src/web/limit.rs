@@ -20,10 +20,7 @@ pub struct SignInLimit {
 
 impl SignInLimit {
     pub fn new(per_minute: u32) -> Self {
-        Self {
-            per_minute,
-            windows: Mutex::default(),
-        }
+        Self { per_minute, windows: Mutex::default() }
     }
 
     /// Counts one try. The error is the number of seconds to wait.

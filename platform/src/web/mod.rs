@@ -27,17 +27,11 @@ pub use permission::Permission;
 /// Wraps the application. The listener must add `ConnectInfo<SocketAddr>` to requests, and
 /// [`OverTls`] to those that came by HTTPS.
 pub fn stack(app: Router, platform: Arc<Platform>) -> Router {
-    app.layer(from_fn_with_state(
-        Arc::clone(&platform),
-        authenticate::authenticate,
-    ))
-    .layer(from_fn(respond::problem_bodies))
-    .layer(from_fn(respond::security_headers))
-    .layer(from_fn_with_state(
-        observe::Observer::new(&platform.metrics),
-        observe::observe,
-    ))
-    .layer(from_fn(observe::request_context))
+    app.layer(from_fn_with_state(Arc::clone(&platform), authenticate::authenticate))
+        .layer(from_fn(respond::problem_bodies))
+        .layer(from_fn(respond::security_headers))
+        .layer(from_fn_with_state(observe::Observer::new(&platform.metrics), observe::observe))
+        .layer(from_fn(observe::request_context))
 }
 
 #[cfg(test)]

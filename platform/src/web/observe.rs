@@ -24,9 +24,7 @@ pub(super) async fn request_context(mut request: Request, next: Next) -> Respons
     let language = Language::of(request.headers());
     request.extensions_mut().insert(TraceId(trace_id.clone()));
     let header = HeaderValue::from_str(&trace_id);
-    let mut response = RequestContext { language, trace_id }
-        .scope(next.run(request))
-        .await;
+    let mut response = RequestContext { language, trace_id }.scope(next.run(request)).await;
     if let Ok(header) = header {
         response.headers_mut().insert(REQUEST_ID, header);
     }
@@ -48,11 +46,7 @@ impl Observer {
     }
 }
 
-pub(super) async fn observe(
-    State(observer): State<Observer>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn observe(State(observer): State<Observer>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method_name(request.method());
     let route = request.extensions().get::<MatchedPath>();
@@ -70,10 +64,7 @@ pub(super) async fn observe(
         "request"
     );
     let labels = vec![("method", method.to_owned()), ("route", route)];
-    observer
-        .seconds
-        .get_or_create(&labels)
-        .observe(took.as_secs_f64());
+    observer.seconds.get_or_create(&labels).observe(took.as_secs_f64());
     let mut labels = labels;
     labels.push(("status", status.to_string()));
     observer.requests.get_or_create(&labels).inc();

@@ -34,10 +34,7 @@ impl Permission {
         match role {
             Role::Admin => true,
             Role::Dispatcher => {
-                matches!(
-                    self,
-                    P::Join | P::ManageCameras | P::ManageRecordings | P::ManageRooms
-                )
+                matches!(self, P::Join | P::ManageCameras | P::ManageRecordings | P::ManageRooms)
             }
             Role::Member => matches!(self, P::Join),
         }

@@ -4,8 +4,8 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
-    ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, StatusCode};
 
@@ -30,14 +30,9 @@ pub(super) async fn security_headers(request: Request, next: Next) -> Response {
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
-        (
-            PERMISSIONS_POLICY,
-            "camera=(self), microphone=(self), display-capture=(self)",
-        ),
+        (PERMISSIONS_POLICY, "camera=(self), microphone=(self), display-capture=(self)"),
     ] {
-        headers
-            .entry(name)
-            .or_insert(HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     if over_tls {
         // A day: long enough to matter, short enough to go back to HTTP on loopback.
@@ -52,17 +47,12 @@ pub(super) async fn security_headers(request: Request, next: Next) -> Response {
 pub(super) async fn problem_bodies(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
-    let plain = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    let plain = response.headers().get(CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
     if !(status.is_client_error() || status.is_server_error()) || !plain {
         return response;
     }
     let problem = match status {
-        StatusCode::NOT_FOUND => {
-            Problem::not_found(said("没有这个地址。", "There is nothing at this address."))
-        }
+        StatusCode::NOT_FOUND => Problem::not_found(said("没有这个地址。", "There is nothing at this address.")),
         StatusCode::METHOD_NOT_ALLOWED => Problem::new(status, "method_not_allowed").detail(said(
             "此地址不支持这种方法，可用的方法见 Allow 头。",
             "This address does not take this method; the header Allow has those that it takes.",
@@ -70,9 +60,7 @@ pub(super) async fn problem_bodies(request: Request, next: Next) -> Response {
         StatusCode::REQUEST_TIMEOUT => {
             Problem::new(status, "timeout").detail(said("请求超时。", "The request timed out."))
         }
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::too_large(said("内容过大。", "The body is too large."))
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(said("内容过大。", "The body is too large.")),
         _ if status.is_server_error() => Problem::new(status, "internal"),
         _ => Problem::new(status, "bad_request"),
     };

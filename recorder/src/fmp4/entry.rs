@@ -10,14 +10,28 @@ const OPUS_RATE: u32 = 48_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SampleEntry {
     /// `config` is the AudioSpecificConfig (ISO/IEC 14496-3 1.6.2.1).
-    Aac { rate: u32, channels: u8, config: Bytes },
+    Aac {
+        rate: u32,
+        channels: u8,
+        config: Bytes,
+    },
     Avc(AvcConfig),
     /// G.711 under QuickTime's names; desktop players read it, browsers do not.
-    G711 { law: G711Law, rate: u32, channels: u8 },
+    G711 {
+        law: G711Law,
+        rate: u32,
+        channels: u8,
+    },
     Hevc(HevcConfig),
     /// `pre_skip` is in 48 kHz samples (RFC 7845 5.1).
-    Opus { channels: u8, pre_skip: u16 },
-    Vp8 { width: u16, height: u16 },
+    Opus {
+        channels: u8,
+        pre_skip: u16,
+    },
+    Vp8 {
+        width: u16,
+        height: u16,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,8 +139,12 @@ impl SampleEntry {
 
 impl AvcConfig {
     fn write(&self, b: &mut Boxes) {
-        let head: [u8; 3] =
-            self.sps.first().and_then(|sps| sps.get(1..4)).and_then(|h| h.try_into().ok()).unwrap_or([0x42, 0xe0, 0x1f]);
+        let head: [u8; 3] = self
+            .sps
+            .first()
+            .and_then(|sps| sps.get(1..4))
+            .and_then(|h| h.try_into().ok())
+            .unwrap_or([0x42, 0xe0, 0x1f]);
         b.boxed(b"avcC", |b| {
             b.u8(1);
             b.bytes(&head);

@@ -57,8 +57,7 @@ pub fn retarget(bytes: &mut [u8], sequence: u32, track: u32, decode_time: u64) -
 }
 
 fn parse(bytes: &[u8]) -> Result<(Moof, Places), MoofError> {
-    let mut moof =
-        Moof { sequence: 0, track: 0, decode_time: 0, duration: 0, samples: 0, key: false, payload: 0 };
+    let mut moof = Moof { sequence: 0, track: 0, decode_time: 0, duration: 0, samples: 0, key: false, payload: 0 };
     let mut places = Places::default();
     let mut seen_run = false;
     for child in Children::of(bytes, 8, bytes.len()) {

@@ -91,7 +91,13 @@ impl Line {
             Self::Fragment(e) => write!(
                 text,
                 "F {} {} {} {} {} {} {:08x}",
-                e.offset, e.length, e.start, e.duration, e.wall_ms, if e.key { 'K' } else { '-' }, e.crc
+                e.offset,
+                e.length,
+                e.start,
+                e.duration,
+                e.wall_ms,
+                if e.key { 'K' } else { '-' },
+                e.crc
             ),
             Self::Gap(gap) => write!(text, "G {} {}", gap.start, gap.packets),
             Self::Origin { start_ms } => write!(text, "O {start_ms}"),

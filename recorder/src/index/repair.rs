@@ -27,12 +27,7 @@ pub struct Repaired {
 /// `start` gives, for an index that is lost, the track's start on the recording's clock (ms)
 /// from its first fragment's wall time (ms since the Unix epoch); `codecs` its RFC 6381 string.
 /// `None`: not even the init segment is whole, or no fragment is; the track holds nothing.
-pub fn repair(
-    media: &Path,
-    side: &Path,
-    codecs: &str,
-    start: impl FnOnce(i64) -> i64,
-) -> io::Result<Option<Repaired>> {
+pub fn repair(media: &Path, side: &Path, codecs: &str, start: impl FnOnce(i64) -> i64) -> io::Result<Option<Repaired>> {
     let mut file = match OpenOptions::new().read(true).write(true).open(media) {
         Ok(file) => file,
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -59,8 +54,7 @@ pub fn repair(
             let walk = fmp4::walk(&mut file, 0, length)?;
             let Some(first) = walk.fragments.first() else { return Ok(None) };
             let start_ms = start(millis(first.wall_ns));
-            let header =
-                Header { timescale: walk.timescale, start_ms, init: walk.init, codecs: codecs.to_owned() };
+            let header = Header { timescale: walk.timescale, start_ms, init: walk.init, codecs: codecs.to_owned() };
             Index { header, fragments: Vec::new(), gaps: Vec::new(), ended: false }
         }
     };

@@ -18,8 +18,7 @@ struct Files {
 fn files(count: u64) -> Files {
     let dir = tempfile::tempdir().unwrap();
     let entry = SampleEntry::G711 { law: fmp4::G711Law::A, rate: 8000, channels: 1 };
-    let mut bytes =
-        fmp4::init_segment(&InitTrack { id: 1, timescale: 8000, entry: &entry, name: "" });
+    let mut bytes = fmp4::init_segment(&InitTrack { id: 1, timescale: 8000, entry: &entry, name: "" });
     let header = Header { timescale: 8000, start_ms: 250, init: bytes.len() as u64, codecs: entry.codecs() };
     let mut index = Index { header, fragments: Vec::new(), gaps: Vec::new(), ended: true };
     for number in 0..count {

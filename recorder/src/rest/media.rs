@@ -88,10 +88,8 @@ pub(super) async fn media(
         Wanted::All => (StatusCode::OK, 0, length),
         Wanted::Part { first, last } => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),
         Wanted::Outside => {
-            let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable").detail(said(
-                "请求的范围超出了文件。",
-                "The range lies outside the file.",
-            ));
+            let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable")
+                .detail(said("请求的范围超出了文件。", "The range lies outside the file."));
             return Ok(([(CONTENT_RANGE, format!("bytes */{length}"))], problem).into_response());
         }
     };

@@ -18,7 +18,8 @@ pub fn wanted(field: &str, length: u64) -> Wanted {
         return Wanted::All;
     }
     let Some((first, last)) = range.trim().split_once('-') else { return Wanted::All };
-    let number = |text: &str| (text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse::<u64>().unwrap_or(u64::MAX));
+    let number =
+        |text: &str| (text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse::<u64>().unwrap_or(u64::MAX));
     let end = length.saturating_sub(1);
     match (first, last) {
         ("", "") => Wanted::All,

@@ -31,8 +31,11 @@ impl AacFormat {
         let config = unhex(value("config")?)?;
         let (size_bits, index_bits) = (number("sizelength")?, number("indexlength")?);
         let delta = number("indexdeltalength")?;
-        (config.len() >= 2 && size_bits > 0 && index_bits == delta)
-            .then_some(Self { config: config.into(), size_bits, index_bits })
+        (config.len() >= 2 && size_bits > 0 && index_bits == delta).then_some(Self {
+            config: config.into(),
+            size_bits,
+            index_bits,
+        })
     }
 
     /// Samples in an access unit: 1024, or 960 where the configuration's flag says so

@@ -42,13 +42,28 @@ pub enum TrackFault {
 #[derive(Clone, Debug)]
 pub enum Output {
     /// The part's file begins.
-    Open { part: u32, opened: Opened },
-    Fragment { part: u32, fragment: Written },
+    Open {
+        part: u32,
+        opened: Opened,
+    },
+    Fragment {
+        part: u32,
+        fragment: Written,
+    },
     /// From tick `start` on something is missing.
-    Gap { part: u32, start: u64, packets: u64 },
+    Gap {
+        part: u32,
+        start: u64,
+        packets: u64,
+    },
     /// The part's tick 0 is better known now, ms on the recording's clock.
-    Origin { part: u32, start_ms: i64 },
-    Close { part: u32 },
+    Origin {
+        part: u32,
+        start_ms: i64,
+    },
+    Close {
+        part: u32,
+    },
 }
 
 #[derive(Clone, Debug)]

@@ -23,8 +23,7 @@ pub(super) struct OpusCopy {
 impl OpusCopy {
     pub fn new(law: G711Law) -> Result<Self, TrackFault> {
         let fault = |fault: opus::Error| TrackFault::Encoder(fault.to_string());
-        let mut encoder =
-            opus::Encoder::new(8000, opus::Channels::Mono, opus::Application::Voip).map_err(fault)?;
+        let mut encoder = opus::Encoder::new(8000, opus::Channels::Mono, opus::Application::Voip).map_err(fault)?;
         encoder.set_bitrate(opus::Bitrate::Bits(BITRATE)).map_err(fault)?;
         let lookahead = encoder.get_lookahead().map_err(fault)?;
         let pre_skip = u16::try_from(lookahead.saturating_mul(6)).unwrap_or(312);

@@ -67,12 +67,8 @@ impl Part {
         let start_ms = timeline.origin_ms();
         match self.told_start {
             None => {
-                let opened = Opened {
-                    entry: self.entry.clone(),
-                    timescale: self.timescale,
-                    start_ms,
-                    original: self.original,
-                };
+                let opened =
+                    Opened { entry: self.entry.clone(), timescale: self.timescale, start_ms, original: self.original };
                 context.out.push_back(Output::Open { part, opened });
                 self.told_start = Some(start_ms);
             }
@@ -87,13 +83,8 @@ impl Part {
         // The copy of a track has a finer clock than the timeline, which is its original's.
         let ns = i128::from(cut.start) * 1_000_000_000 / i128::from(self.timescale);
         let wall_ns = context.recording.wall_ns(timeline.origin()) + ns;
-        let fragment = Fragment {
-            sequence: self.sequence,
-            track: 1,
-            decode_time: cut.start,
-            wall_ns,
-            samples: &cut.samples,
-        };
+        let fragment =
+            Fragment { sequence: self.sequence, track: 1, decode_time: cut.start, wall_ns, samples: &cut.samples };
         let written = Written {
             bytes: fragment.write(),
             start: cut.start,

@@ -101,7 +101,8 @@ fn b_frames_come_out_in_order_and_at_their_times() {
     let file = media(bench.dir.path(), 1);
     decodes_cleanly(&file);
     close(probe(&file).durations[0], 4.0);
-    let (shown, _) = run("ffprobe", &["-v", "error", "-show_entries", "frame=pts", "-of", "csv=p=0", file.to_str().unwrap()]);
+    let (shown, _) =
+        run("ffprobe", &["-v", "error", "-show_entries", "frame=pts", "-of", "csv=p=0", file.to_str().unwrap()]);
     let shown: Vec<i64> = shown.lines().filter_map(|l| l.trim_end_matches(',').parse().ok()).collect();
     assert_eq!(shown.len(), 100);
     assert!(shown.windows(2).all(|w| w[1] - w[0] == 3600), "{shown:?}");
@@ -234,7 +235,22 @@ fn aac_is_recorded() {
     codec.fmtp = "mode=AAC-hbr;config=1190;sizelength=13;indexlength=3;indexdeltalength=3".into();
     let mut bench = Bench::new(&codec);
     let adts = bench.dir.path().join("tone.aac");
-    run("ffmpeg", &["-v", "error", "-f", "lavfi", "-i", "sine=frequency=500:sample_rate=48000:duration=3", "-ac", "2", "-c:a", "aac", adts.to_str().unwrap()]);
+    run(
+        "ffmpeg",
+        &[
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=frequency=500:sample_rate=48000:duration=3",
+            "-ac",
+            "2",
+            "-c:a",
+            "aac",
+            adts.to_str().unwrap(),
+        ],
+    );
     let bytes = std::fs::read(&adts).unwrap();
     let (mut at, mut count) = (0, 0u64);
     while let Some(head) = bytes.get(at..at + 7) {
@@ -258,7 +274,24 @@ fn aac_is_recorded() {
 fn vp8_is_stored() {
     let mut bench = Bench::new(&CodecParams::video(Codec::Vp8));
     let ivf = bench.dir.path().join("clip.ivf");
-    run("ffmpeg", &["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=3", "-c:v", "libvpx", "-deadline", "realtime", "-g", "50", ivf.to_str().unwrap()]);
+    run(
+        "ffmpeg",
+        &[
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=320x240:rate=25:duration=3",
+            "-c:v",
+            "libvpx",
+            "-deadline",
+            "realtime",
+            "-g",
+            "50",
+            ivf.to_str().unwrap(),
+        ],
+    );
     let bytes = std::fs::read(&ivf).unwrap();
     let (mut at, mut sequence, mut shown) = (32, 0u64, 0u64);
     while let Some(head) = bytes.get(at..at + 12) {

@@ -94,8 +94,11 @@ fn refused(error: RoomError) -> Problem {
                 .code("no_such_participant")
         }
         RoomError::NoTrack => {
-            Problem::not_found(said("这个参会者没有这路媒体。", "The participant has no such track.")).code("no_such_track")
+            Problem::not_found(said("这个参会者没有这路媒体。", "The participant has no such track."))
+                .code("no_such_track")
         }
-        error => Problem::conflict(said(format!("现在不能这样做：{error}"), format!("That can't be done now: {error}"))),
+        error => {
+            Problem::conflict(said(format!("现在不能这样做：{error}"), format!("That can't be done now: {error}")))
+        }
     }
 }

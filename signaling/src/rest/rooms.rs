@@ -211,7 +211,8 @@ fn check_title(title: &str) -> Result<(), Problem> {
     if (1..=MAX_TITLE).contains(&length) && !title.chars().any(char::is_control) {
         return Ok(());
     }
-    let message = said("标题为 1 至 128 个字符，不含控制字符。", "A title has 1 to 128 characters and no control characters.");
+    let message =
+        said("标题为 1 至 128 个字符，不含控制字符。", "A title has 1 to 128 characters and no control characters.");
     Err(invalid_field("title", message))
 }
 

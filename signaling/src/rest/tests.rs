@@ -67,7 +67,8 @@ impl Site {
     }
 
     async fn call(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> (StatusCode, Value) {
-        let mut request = Request::builder().method(method).uri(format!("/api/v1{path}")).header("host", "rt.example:7443");
+        let mut request =
+            Request::builder().method(method).uri(format!("/api/v1{path}")).header("host", "rt.example:7443");
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -101,12 +102,18 @@ async fn a_room_is_made_read_changed_and_closed() {
     assert_eq!(status, StatusCode::CREATED, "{made}");
     let name = made["name"].as_str().unwrap();
     assert!(name.starts_with("r-") && name.len() == 10);
-    assert_eq!((&made["title"], &made["codec_policy"], &made["participants"]), (&json!("值班室"), &json!("h264"), &json!(0)));
+    assert_eq!(
+        (&made["title"], &made["codec_policy"], &made["participants"]),
+        (&json!("值班室"), &json!("h264"), &json!(0))
+    );
 
     let path = format!("/rooms/{name}");
     let patch = json!({ "title": "指挥部", "codec_policy": "any" });
     let (status, changed) = site.call("PATCH", &path, &host, Some(patch)).await;
-    assert_eq!((status, &changed["title"], &changed["codec_policy"]), (StatusCode::OK, &json!("指挥部"), &json!("any")));
+    assert_eq!(
+        (status, &changed["title"], &changed["codec_policy"]),
+        (StatusCode::OK, &json!("指挥部"), &json!("any"))
+    );
 
     let (_, listed) = site.call("GET", "/rooms", &host, None).await;
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
@@ -212,7 +219,8 @@ async fn the_host_sees_mutes_and_removes_who_is_there() {
     let host = site.person("host", Role::Dispatcher).await;
     site.call("POST", "/rooms", &host, Some(json!({ "title": "x", "name": "duty" }))).await;
     let room = site.signaling.rooms().open(&RoomName::new("duty"), Default::default);
-    let mut guest = room.join(Join { identity: "guest".into(), permission: Permission::full(), ..Join::default() }).unwrap();
+    let mut guest =
+        room.join(Join { identity: "guest".into(), permission: Permission::full(), ..Join::default() }).unwrap();
     let spec = TrackSpec::new(Source::Microphone, CodecParams::opus());
     let source = room.publish(&guest.info.sid, spec, Keyframes::OnRequest).unwrap();
     let sid = source.info().sid.to_string();

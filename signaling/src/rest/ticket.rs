@@ -54,7 +54,8 @@ pub(super) async fn create(
     rest.row(&room).await?;
     let name = body.and_then(|Json(body)| body.name).unwrap_or_else(|| principal.name.clone());
     if !(1..=64).contains(&name.trim().chars().count()) || name.chars().any(char::is_control) {
-        let message = said("名字为 1 至 64 个字符，不含控制字符。", "A name has 1 to 64 characters and no control characters.");
+        let message =
+            said("名字为 1 至 64 个字符，不含控制字符。", "A name has 1 to 64 characters and no control characters.");
         return Err(invalid_field("name", message));
     }
     let identity = principal.account.clone();

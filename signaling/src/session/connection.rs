@@ -33,9 +33,8 @@ pub(crate) async fn serve(
     let mut garbage = 0;
     let mut reading = true;
     loop {
-        let incoming = async {
-            if reading { timeout(limits.silence, socket.recv()).await } else { std::future::pending().await }
-        };
+        let incoming =
+            async { if reading { timeout(limits.silence, socket.recv()).await } else { std::future::pending().await } };
         tokio::select! {
             message = outgoing.recv() => match message {
                 Some(Outgoing::Message(bytes)) => {

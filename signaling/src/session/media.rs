@@ -56,9 +56,8 @@ impl Session {
             let named = offer.lines().filter_map(|line| line.strip_prefix("a=msid:"));
             named.filter_map(|ids| ids.split_whitespace().nth(1)).any(|id| id == cid)
         };
-        let not_taken = |(sid, cid): (&TrackSid, &String)| {
-            (self.room.track(sid).is_none() && offered(cid)).then(|| sid.clone())
-        };
+        let not_taken =
+            |(sid, cid): (&TrackSid, &String)| (self.room.track(sid).is_none() && offered(cid)).then(|| sid.clone());
         let refused: Vec<TrackSid> = self.announced.iter().filter_map(not_taken).collect();
         for sid in refused {
             self.shared.metrics.discard("no_common_codec");
@@ -93,7 +92,8 @@ impl Session {
             PeerEvent::Connected(target) => {
                 tracing::debug!(participant = %self.sid, ?target, "media connected");
                 self.media_failed_at = None;
-                let active = ParticipantChange { state: Some(ParticipantState::Active), ..ParticipantChange::default() };
+                let active =
+                    ParticipantChange { state: Some(ParticipantState::Active), ..ParticipantChange::default() };
                 let _ = self.room.update_participant(&self.sid, active);
             }
             PeerEvent::Data { kind, payload } => self.data_from_client(kind, &payload),

@@ -34,7 +34,10 @@ const MEDIA_GRACE: Duration = Duration::from_secs(20);
 pub(super) enum Flow {
     Continue,
     /// The participant goes, for this reason, without a word if its client knows already.
-    End { reason: LeaveReason, told: bool },
+    End {
+        reason: LeaveReason,
+        told: bool,
+    },
 }
 
 pub(crate) struct Session {
@@ -138,7 +141,8 @@ impl Session {
     }
 
     fn keep(&mut self, message: Response) {
-        if matches!(message, Response::TrackPublished(_) | Response::TrackUnpublished(_) | Response::RequestResponse(_)) {
+        if matches!(message, Response::TrackPublished(_) | Response::TrackUnpublished(_) | Response::RequestResponse(_))
+        {
             self.backlog.truncate(BACKLOG - 1);
             self.backlog.push_back(message);
         }

@@ -15,9 +15,7 @@ use axum::extract::ws::WebSocket;
 use livekit_protocol::DisconnectReason;
 use livekit_protocol::signal_response::Message as Response;
 use rongtong_media_core::ids::ParticipantSid;
-use rongtong_media_core::room::{
-    Join, LeaveReason, ParticipantChange, ParticipantState, Room, RoomError, RoomOptions,
-};
+use rongtong_media_core::room::{Join, LeaveReason, ParticipantChange, ParticipantState, Room, RoomError, RoomOptions};
 use rongtong_media_core::webrtc::{Peer, PeerError};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -110,8 +108,7 @@ pub(crate) fn open(
         room,
         seat,
     };
-    let inputs =
-        Inputs { room: membership.events, peer: peer_events, commands: command_inputs, client: client_inputs };
+    let inputs = Inputs { room: membership.events, peer: peer_events, commands: command_inputs, client: client_inputs };
     Ok(Entrance { session, inputs, from_client })
 }
 

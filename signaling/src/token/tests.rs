@@ -174,8 +174,10 @@ fn minted_tokens_admit_as_asked() {
     let viewer = admit(minter.subscribe_only(request)).permission;
     assert!(viewer.can_subscribe && viewer.hidden && !viewer.can_publish && !viewer.can_publish_data);
 
-    assert_eq!(keys().verify(&TokenMinter::new("key1", OTHER, Duration::from_secs(60)).participant(request)).err(),
-        Some(TokenError::BadSignature));
+    assert_eq!(
+        keys().verify(&TokenMinter::new("key1", OTHER, Duration::from_secs(60)).participant(request)).err(),
+        Some(TokenError::BadSignature)
+    );
 }
 
 #[test]

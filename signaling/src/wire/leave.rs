@@ -1,8 +1,8 @@
 //! Why a participant goes, and what its client should do next.
 
 use livekit_protocol as proto;
-use livekit_protocol::leave_request::Action;
 use livekit_protocol::DisconnectReason;
+use livekit_protocol::leave_request::Action;
 use rongtong_media_core::room::LeaveReason;
 
 pub use livekit_protocol::leave_request::Action as LeaveAction;
@@ -33,10 +33,9 @@ pub fn leave(action: Action, reason: DisconnectReason) -> proto::LeaveRequest {
 /// A client whose going was nobody's wish joins again by itself.
 pub fn leave_for(reason: LeaveReason) -> proto::LeaveRequest {
     let action = match reason {
-        LeaveReason::ConnectionLost
-        | LeaveReason::MediaFailed
-        | LeaveReason::Overrun
-        | LeaveReason::ServerShutdown => Action::Reconnect,
+        LeaveReason::ConnectionLost | LeaveReason::MediaFailed | LeaveReason::Overrun | LeaveReason::ServerShutdown => {
+            Action::Reconnect
+        }
         LeaveReason::ClientInitiated
         | LeaveReason::DuplicateIdentity
         | LeaveReason::Removed

@@ -10,8 +10,10 @@ mod track;
 
 pub use leave::{LeaveAction, disconnect_reason, leave, leave_for};
 pub use participant::{departed, participant, permission, quality};
-pub use room::{enabled_codecs, join_response, reconnect_response, room, server_info, JoinView, PING_INTERVAL_S, PING_TIMEOUT_S};
-pub use track::{TrackExtras, layers_from, subscribed_quality, track, track_spec, UnsupportedTrack};
+pub use room::{
+    JoinView, PING_INTERVAL_S, PING_TIMEOUT_S, enabled_codecs, join_response, reconnect_response, room, server_info,
+};
+pub use track::{TrackExtras, UnsupportedTrack, layers_from, subscribed_quality, track, track_spec};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Participants, their permission, their connection quality.
 
-use super::track::{self, TrackExtras};
 use super::disconnect_reason;
+use super::track::{self, TrackExtras};
 use livekit_protocol as proto;
 use livekit_protocol::participant_info::{Kind, State};
 use rongtong_media_core::ids::TrackSid;

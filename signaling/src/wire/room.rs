@@ -97,8 +97,5 @@ pub fn server_info(node: &str, region: &str) -> proto::ServerInfo {
 }
 
 fn client_configuration() -> proto::ClientConfiguration {
-    proto::ClientConfiguration {
-        resume_connection: proto::ClientConfigSetting::Enabled as i32,
-        ..Default::default()
-    }
+    proto::ClientConfiguration { resume_connection: proto::ClientConfigSetting::Enabled as i32, ..Default::default() }
 }

@@ -26,7 +26,10 @@ fn an_announced_camera_becomes_a_track_with_layers_low_to_high() {
     let spec = track_spec(&camera("h264"), CodecPolicy::H264, true).unwrap();
     assert_eq!((spec.kind, spec.source, spec.codec.codec), (Kind::Video, Source::Camera, Codec::H264));
     let layers: Vec<_> = spec.layers.iter().map(|it| (it.quality, it.width, it.rid.as_str())).collect();
-    assert_eq!(layers, [(LayerQuality::Low, 320, "q"), (LayerQuality::Medium, 640, "h"), (LayerQuality::High, 1280, "f")]);
+    assert_eq!(
+        layers,
+        [(LayerQuality::Low, 320, "q"), (LayerQuality::Medium, 640, "h"), (LayerQuality::High, 1280, "f")]
+    );
     assert_eq!(spec.stream, "camera");
 }
 
@@ -75,7 +78,9 @@ fn a_single_layer_has_no_rid_and_doubles_are_dropped() {
 
 #[test]
 fn who_goes_by_nobodys_wish_comes_back() {
-    for reason in [LeaveReason::ConnectionLost, LeaveReason::MediaFailed, LeaveReason::Overrun, LeaveReason::ServerShutdown] {
+    for reason in
+        [LeaveReason::ConnectionLost, LeaveReason::MediaFailed, LeaveReason::Overrun, LeaveReason::ServerShutdown]
+    {
         assert_eq!(leave_for(reason).action(), Action::Reconnect, "{reason:?}");
         assert!(leave_for(reason).can_reconnect);
     }

@@ -1,11 +1,11 @@
 //! Tracks: as clients announce them, and as everybody is told of them.
 
+use super::participant::unix_ms;
 use livekit_protocol as proto;
 use livekit_protocol::{AudioTrackFeature, TrackType, VideoQuality, encryption, video_layer};
 use rongtong_media_core::media::{Codec, CodecParams, Kind, Source};
 use rongtong_media_core::room::{CodecPolicy, Layer, LayerQuality, TrackInfo, TrackSpec};
 use thiserror::Error;
-use super::participant::unix_ms;
 
 /// What a publisher said later about its track.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,10 @@ pub fn track(info: &TrackInfo, extras: &TrackExtras) -> proto::TrackInfo {
     } as i32;
     proto::TrackInfo {
         sid: info.sid.to_string(),
-        r#type: match spec.kind { Kind::Audio => TrackType::Audio, Kind::Video => TrackType::Video } as i32,
+        r#type: match spec.kind {
+            Kind::Audio => TrackType::Audio,
+            Kind::Video => TrackType::Video,
+        } as i32,
         name: spec.name.clone(),
         muted: spec.muted,
         width: spec.width,
@@ -68,7 +71,11 @@ pub fn track(info: &TrackInfo, extras: &TrackExtras) -> proto::TrackInfo {
 /// Reads a client's announcement. A codec the room does not admit is replaced by
 /// one it does; a client that `follows` sees that in the answer and uses it.
 #[allow(deprecated)] // clients before `audio_features` set `stereo` and `disable_dtx`
-pub fn track_spec(request: &proto::AddTrackRequest, policy: CodecPolicy, follows: bool) -> Result<TrackSpec, UnsupportedTrack> {
+pub fn track_spec(
+    request: &proto::AddTrackRequest,
+    policy: CodecPolicy,
+    follows: bool,
+) -> Result<TrackSpec, UnsupportedTrack> {
     if request.encryption != encryption::Type::None as i32 {
         return Err(UnsupportedTrack::Encrypted);
     }
@@ -82,7 +89,8 @@ pub fn track_spec(request: &proto::AddTrackRequest, policy: CodecPolicy, follows
     let (source, codec) = match request.r#type() {
         TrackType::Audio => (source_of(request.source(), Kind::Audio), CodecParams::opus()),
         TrackType::Video => {
-            let refused = !matches!((policy, asked), (_, Some(Codec::H264) | None) | (CodecPolicy::Any, Some(Codec::Vp8)));
+            let refused =
+                !matches!((policy, asked), (_, Some(Codec::H264) | None) | (CodecPolicy::Any, Some(Codec::Vp8)));
             if refused && !follows {
                 return Err(UnsupportedTrack::Codec);
             }

@@ -55,8 +55,11 @@ async fn tokens_are_asked_for_before_anything_else() {
     let server = start().await;
     let expired = token_with("a", |claims| claims.exp = 1);
     let no_join = token_with("a", |claims| claims.video.as_mut().unwrap().room_join = false);
-    let forged = TokenMinter::new(KEY, "some other secret", Duration::from_secs(60))
-        .participant(TokenRequest { room: "duty", identity: "a", name: "" });
+    let forged = TokenMinter::new(KEY, "some other secret", Duration::from_secs(60)).participant(TokenRequest {
+        room: "duty",
+        identity: "a",
+        name: "",
+    });
     let absent = token_with("a", |claims| claims.video.as_mut().unwrap().room = "absent".into());
     let nobody = token_with("", |_| {});
     for (query, status) in [

@@ -154,7 +154,10 @@ async fn a_track_of_the_house_is_described_offered_and_its_end_told() {
             break told;
         }
     };
-    assert_eq!((with_track.tracks[0].sid.as_str(), with_track.tracks[0].mime_type.as_str()), (sid.as_str(), "video/H264"));
+    assert_eq!(
+        (with_track.tracks[0].sid.as_str(), with_track.tracks[0].mime_type.as_str()),
+        (sid.as_str(), "video/H264")
+    );
     let offer = alice.until(|it| if let Response::Offer(it) = it { Some(it) } else { None }).await;
     assert!(offer.r#type == "offer" && offer.sdp.starts_with("v=0"));
     drop(source);
@@ -230,13 +233,14 @@ a=msid:- cam\r\na=rtpmap:96 VP8/90000\r\n";
 async fn a_track_without_a_codec_in_common_is_taken_back() {
     let server = start().await;
     let (mut alice, _) = Client::join(&server, &token("alice")).await;
-    alice.send(Request::AddTrack(proto::AddTrackRequest {
-        cid: "cam".into(),
-        r#type: proto::TrackType::Video as i32,
-        source: proto::TrackSource::Camera as i32,
-        ..Default::default()
-    }))
-    .await;
+    alice
+        .send(Request::AddTrack(proto::AddTrackRequest {
+            cid: "cam".into(),
+            r#type: proto::TrackType::Video as i32,
+            source: proto::TrackSource::Camera as i32,
+            ..Default::default()
+        }))
+        .await;
     let published = alice.until(|it| if let Response::TrackPublished(it) = it { Some(it) } else { None }).await;
     let sid = published.track.unwrap().sid;
     let offer = proto::SessionDescription { r#type: "offer".into(), sdp: VP8_ONLY.into(), id: 3, ..Default::default() };

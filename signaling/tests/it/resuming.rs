@@ -44,11 +44,8 @@ async fn a_dropped_connection_is_resumed_with_the_room_as_it_is_now() {
 async fn a_single_connection_resumes_by_join_request() {
     let server = start().await;
     let (_alice, join) = Client::join(&server, &token("alice")).await;
-    let request = proto::JoinRequest {
-        reconnect: true,
-        participant_sid: join.participant.unwrap().sid,
-        ..Default::default()
-    };
+    let request =
+        proto::JoinRequest { reconnect: true, participant_sid: join.participant.unwrap().sid, ..Default::default() };
     let path = format!("/rtc/v1?access_token={}&join_request={}", token("alice"), encode_join_request(&request));
     let mut again = Client::open(&server, &path).await.unwrap();
     assert!(matches!(again.next().await, Response::Reconnect(_)));

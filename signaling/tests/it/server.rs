@@ -77,8 +77,7 @@ pub fn token_with(identity: &str, change: impl FnOnce(&mut Claims)) -> String {
         can_update_own_metadata: Some(true),
         ..VideoGrant::default()
     };
-    let mut claims =
-        Claims { sub: identity.to_owned(), exp: now + 600, video: Some(video), ..Claims::default() };
+    let mut claims = Claims { sub: identity.to_owned(), exp: now + 600, video: Some(video), ..Claims::default() };
     change(&mut claims);
     TokenMinter::new(KEY, SECRET, Duration::from_secs(600)).sign(claims)
 }

@@ -49,7 +49,8 @@ async fn a_message_beyond_the_limit_ends_the_connection() {
 async fn a_description_that_is_none_ends_the_session_with_a_reason() {
     let server = start().await;
     let (mut alice, _) = Client::join(&server, &token("alice")).await;
-    let offer = proto::SessionDescription { r#type: "offer".into(), sdp: "rubbish".into(), id: 1, ..Default::default() };
+    let offer =
+        proto::SessionDescription { r#type: "offer".into(), sdp: "rubbish".into(), id: 1, ..Default::default() };
     alice.send(Request::Offer(offer)).await;
     let leave = alice.until(|it| if let Response::Leave(leave) = it { Some(leave) } else { None }).await;
     assert_eq!(leave.reason(), proto::DisconnectReason::MediaFailure);
@@ -60,7 +61,8 @@ async fn a_description_that_is_none_ends_the_session_with_a_reason() {
 async fn candidates_are_looked_at_and_rubbish_is_answered() {
     let server = start().await;
     let (mut alice, _) = Client::join(&server, &token("alice")).await;
-    let trickle = |text: &str| Request::Trickle(proto::TrickleRequest { candidate_init: text.into(), ..Default::default() });
+    let trickle =
+        |text: &str| Request::Trickle(proto::TrickleRequest { candidate_init: text.into(), ..Default::default() });
     alice.send(trickle("{\"candidate\":\"candidate:1 1 udp 1 127.0.0.1 9 typ host\",\"sdpMid\":\"0\"}")).await;
     alice.send(trickle("rubbish")).await;
     let answer = alice.until(|it| if let Response::RequestResponse(it) = it { Some(it) } else { None }).await;

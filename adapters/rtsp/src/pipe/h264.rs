@@ -83,7 +83,8 @@ impl H264Pipe {
     /// `None` until a sequence parameter set is known.
     pub fn codec(&self) -> Option<CodecParams> {
         let (_, sps) = self.sps.as_ref()?;
-        let fmtp = format!("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={}", sps.profile_level_id());
+        let fmtp =
+            format!("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={}", sps.profile_level_id());
         Some(CodecParams { fmtp, ..CodecParams::h264() })
     }
 
@@ -108,7 +109,8 @@ impl H264Pipe {
     pub fn describe(&self) -> VideoDescription {
         let (width, height) = self.size();
         let declared = || self.sps.as_ref().and_then(|(_, sps)| sps.frames_per_second).map(|fps| fps as f32);
-        let fps = if self.rate.fps > 0.0 { self.rate.fps } else { self.plan.framerate.or_else(declared).unwrap_or_default() };
+        let fps =
+            if self.rate.fps > 0.0 { self.rate.fps } else { self.plan.framerate.or_else(declared).unwrap_or_default() };
         VideoDescription { codec: "h264".into(), width, height, fps, note: self.notice().into() }
     }
 
@@ -196,7 +198,14 @@ mod tests {
 
     /// A slice of a picture: first_mb 0 and this slice_type in Exp-Golomb (7 is I, 5 is P, 6 is B), then filling.
     fn picture(header: u8, slice_type: u8, length: usize) -> Bytes {
-        let mut nal = vec![header, match slice_type { 7 => 0x88, 6 => 0x9c, _ => 0x98 }];
+        let mut nal = vec![
+            header,
+            match slice_type {
+                7 => 0x88,
+                6 => 0x9c,
+                _ => 0x98,
+            },
+        ];
         nal.resize(length, 0x5a);
         Bytes::from(nal)
     }

@@ -21,7 +21,13 @@ pub struct H265Pipe {
 
 impl H265Pipe {
     pub fn new(plan: &StreamPlan) -> Self {
-        Self { plan: plan.clone(), extender: Extender::default(), added: 0, rate: FrameRate::default(), last_time: None }
+        Self {
+            plan: plan.clone(),
+            extender: Extender::default(),
+            added: 0,
+            rate: FrameRate::default(),
+            last_time: None,
+        }
     }
 
     pub fn plan(&self) -> &StreamPlan {
@@ -50,7 +56,12 @@ impl H265Pipe {
         let packets = payloads
             .into_iter()
             .enumerate()
-            .map(|(at, payload)| SourcePacket { sequence: first + at as u64, timestamp, marker: marker && at == last, payload })
+            .map(|(at, payload)| SourcePacket {
+                sequence: first + at as u64,
+                timestamp,
+                marker: marker && at == last,
+                payload,
+            })
             .collect();
         Outcome { packets, key, ..Outcome::default() }
     }

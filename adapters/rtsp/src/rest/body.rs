@@ -110,7 +110,11 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
 }
 
 /// An address with the credentials to use: those in the fields, else those in the URL.
-pub fn address(url: &str, username: Option<&str>, password: Option<&str>) -> Result<(CameraUrl, Option<Credentials>), Problem> {
+pub fn address(
+    url: &str,
+    username: Option<&str>,
+    password: Option<&str>,
+) -> Result<(CameraUrl, Option<Credentials>), Problem> {
     let (url, inside) = CameraUrl::parse(url).map_err(|error| bad_address(&error))?;
     let credentials = match username.filter(|username| !username.is_empty()) {
         Some(username) => {
@@ -127,11 +131,17 @@ pub fn bad_address(error: &AddressError) -> Problem {
     match error {
         AddressError::Credentials => invalid_field(
             "username",
-            said("用户名或密码过长或含有控制字符。", "The user name or password is too long or has control characters."),
+            said(
+                "用户名或密码过长或含有控制字符。",
+                "The user name or password is too long or has control characters.",
+            ),
         ),
         AddressError::Host | AddressError::Long | AddressError::Scheme => invalid_field(
             "url",
-            said("地址应为 rtsp://主机:端口/路径，最长 1000 个字符。", "The address is rtsp://host:port/path, at most 1,000 characters."),
+            said(
+                "地址应为 rtsp://主机:端口/路径，最长 1000 个字符。",
+                "The address is rtsp://host:port/path, at most 1,000 characters.",
+            ),
         ),
     }
 }

@@ -44,7 +44,10 @@ impl CameraApi {
     }
 
     async fn body(&self, row: CameraRow, headers: &HeaderMap) -> Result<CameraBody, Problem> {
-        self.bodies(vec![row], headers).await?.pop().ok_or_else(|| Problem::internal("a camera got lost on its way out"))
+        self.bodies(vec![row], headers)
+            .await?
+            .pop()
+            .ok_or_else(|| Problem::internal("a camera got lost on its way out"))
     }
 
     fn seal(&self, id: &str, password: &str) -> Result<Option<String>, Problem> {

@@ -55,7 +55,10 @@ pub struct CameraRecording {
 
 /// Records cameras; the server passes the recorder's. Answers with the Recording as JSON.
 pub trait CameraRecorder: Send + Sync {
-    fn start(&self, recording: CameraRecording) -> Pin<Box<dyn Future<Output = Result<serde_json::Value, Problem>> + Send + '_>>;
+    fn start(
+        &self,
+        recording: CameraRecording,
+    ) -> Pin<Box<dyn Future<Output = Result<serde_json::Value, Problem>> + Send + '_>>;
 }
 
 /// What the handlers share.

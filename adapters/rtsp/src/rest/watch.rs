@@ -143,7 +143,9 @@ pub(super) async fn record(
     let hold = api.cameras.hold(&id).map_err(|error| match error {
         HoldError::Disabled => camera_disabled(),
         HoldError::NoCamera => no_such_camera(),
-        HoldError::Room(_) => Problem::unavailable(said("摄像机的会议室不可用。", "The camera's room is not available.")),
+        HoldError::Room(_) => {
+            Problem::unavailable(said("摄像机的会议室不可用。", "The camera's room is not available."))
+        }
     })?;
     let entry = principal.entry("camera.record", format!("camera:{id}"));
     let recording = CameraRecording { camera_id: id, camera_name: row.name, hold, by: principal };

@@ -16,7 +16,11 @@ async fn h264_and_g711_reach_a_room_over_tcp_and_over_udp() {
         let id = site.add(&server.url("cam"), json!({ "transport": transport })).await;
         let (room, _viewer) = site.enter(&format!("cam-{id}"), "viewer");
         let camera = site.reaches(&id, "live").await;
-        assert_eq!((&camera["video"]["codec"], &camera["video"]["width"]), (&json!("h264"), &json!(640)), "{transport}: {camera}");
+        assert_eq!(
+            (&camera["video"]["codec"], &camera["video"]["width"]),
+            (&json!("h264"), &json!(640)),
+            "{transport}: {camera}"
+        );
 
         let video = track(&room, Kind::Video).await;
         assert_eq!((video.spec.codec.codec, video.spec.notice.as_str(), video.spec.height), (Codec::H264, "", 360));
@@ -60,8 +64,11 @@ async fn h264_and_g711_reach_a_room_over_tcp_and_over_udp() {
 async fn what_browsers_can_not_show_is_published_with_a_notice() {
     let dir = tempfile::tempdir().unwrap();
     let site = Site::open(dir.path()).await;
-    let h265 = picture("x265enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph265pay name=pay0 pt=96 mtu=1400");
-    let b_frames = picture("x264enc speed-preset=ultrafast bframes=2 b-adapt=false rc-lookahead=2 sync-lookahead=0 key-int-max=25 ! video/x-h264,profile=main ! rtph264pay name=pay0 pt=96");
+    let h265 =
+        picture("x265enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph265pay name=pay0 pt=96 mtu=1400");
+    let b_frames = picture(
+        "x264enc speed-preset=ultrafast bframes=2 b-adapt=false rc-lookahead=2 sync-lookahead=0 key-int-max=25 ! video/x-h264,profile=main ! rtph264pay name=pay0 pt=96",
+    );
     let interlaced = "videotestsrc is-live=true ! video/x-raw,format=I420,width=640,height=384,framerate=50/1 ! interlace field-pattern=1:1 ! x264enc interlaced=true tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96";
     let aac = format!("{} audiotestsrc is-live=true ! avenc_aac ! rtpmp4gpay name=pay1 pt=97", h264());
     let server = GstServer::start(0, "-", &[("h265", &h265), ("b", &b_frames), ("i", interlaced), ("aac", &aac)]).await;

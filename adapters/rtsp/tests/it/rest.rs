@@ -34,7 +34,8 @@ async fn a_stored_password_does_not_follow_to_another_host() {
     let (status, problem) = site.call("PATCH", &path, json!({ "url": "rtsp://192.0.2.66/live" })).await;
     assert_eq!((status.as_u16(), &problem["errors"][0]["field"]), (422, &json!("password")));
     assert_eq!(site.call("PATCH", &path, json!({ "url": "rtsp://192.0.2.1/other", "name": "Yard" })).await.0, 200);
-    let (status, camera) = site.call("PATCH", &path, json!({ "url": "rtsp://192.0.2.66/live", "password": null })).await;
+    let (status, camera) =
+        site.call("PATCH", &path, json!({ "url": "rtsp://192.0.2.66/live", "password": null })).await;
     assert_eq!((status.as_u16(), &camera["has_password"], &camera["name"]), (200, &json!(false), &json!("Yard")));
 }
 
@@ -56,7 +57,8 @@ async fn wrong_input_and_strangers_are_refused() {
 
     let member = json!({ "account": "member", "name": "M", "role": "member", "password": "Correct-Horse-2" });
     assert_eq!(site.call("POST", "/people", member).await.0, 201);
-    let (_, session) = site.call("POST", "/session", json!({ "account": "member", "password": "Correct-Horse-2" })).await;
+    let (_, session) =
+        site.call("POST", "/session", json!({ "account": "member", "password": "Correct-Horse-2" })).await;
     let token = session["token"].as_str().unwrap();
     assert_eq!(site.call_as(token, "GET", "/cameras", Value::Null).await.0, 200);
     let body = json!({ "name": "x", "url": "rtsp://192.0.2.1/" });
@@ -76,7 +78,10 @@ async fn a_test_goes_step_by_step_and_says_where_it_failed() {
     let good = json!({ "url": server.url("cam"), "username": "admin", "password": "secret1" });
     let (_, result) = site.call("POST", "/cameras/test", good).await;
     assert_eq!(names(&result), "resolve connect describe setup play first_frame");
-    assert_eq!((&result["ok"], &result["video"]["height"], &result["audio"]["codec"]), (&json!(true), &json!(360), &json!("pcma")));
+    assert_eq!(
+        (&result["ok"], &result["video"]["height"], &result["audio"]["codec"]),
+        (&json!(true), &json!(360), &json!("pcma"))
+    );
     assert_eq!(result["advice"], "");
 
     let (_, result) = site.call("POST", "/cameras/test", json!({ "url": server.url("cam") })).await;

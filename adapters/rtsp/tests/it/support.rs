@@ -103,7 +103,8 @@ impl Site {
     }
 
     pub async fn call_as(&self, token: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
-        let mut request = Request::builder().method(method).uri(format!("/api/v1{path}")).header("accept-language", "en");
+        let mut request =
+            Request::builder().method(method).uri(format!("/api/v1{path}")).header("accept-language", "en");
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -226,9 +227,13 @@ pub const PCMA: &str = "audiotestsrc is-live=true ! audio/x-raw,rate=8000 ! alaw
 
 /// A live picture, 640x360 at 25 fps, through this encoder and payloader.
 pub fn picture(encode: &str) -> String {
-    format!("videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=640,height=360,framerate=25/1 ! {encode}")
+    format!(
+        "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=640,height=360,framerate=25/1 ! {encode}"
+    )
 }
 
 pub fn h264() -> String {
-    picture("x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 bitrate=1500 ! video/x-h264,profile=main ! rtph264pay name=pay0 pt=96 mtu=1400")
+    picture(
+        "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 bitrate=1500 ! video/x-h264,profile=main ! rtph264pay name=pay0 pt=96 mtu=1400",
+    )
 }

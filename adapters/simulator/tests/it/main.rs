@@ -28,13 +28,19 @@ async fn ffmpeg_sees_the_counter_run_and_hears_the_tone_over_tcp_and_udp() {
     let url = simulator.urls().remove(0);
     for transport in ["tcp", "udp"] {
         let arguments = ["-v", "error", "-rtsp_transport", transport, "-i", &url];
-        let video = ["-map", "0:v", "-frames:v", "20", "-fps_mode", "passthrough", "-pix_fmt", "gray", "-f", "rawvideo", "-"];
+        let video =
+            ["-map", "0:v", "-frames:v", "20", "-fps_mode", "passthrough", "-pix_fmt", "gray", "-f", "rawvideo", "-"];
         let picture = run("ffmpeg", &[&arguments[..], &video].concat()).await;
-        let frames: Vec<_> = picture.stdout.chunks_exact(640 * 360).map(|luma| read_code(luma, 640, 640, 360)).collect();
+        let frames: Vec<_> =
+            picture.stdout.chunks_exact(640 * 360).map(|luma| read_code(luma, 640, 640, 360)).collect();
         assert_eq!(frames.len(), 20, "{transport}: {}", String::from_utf8_lossy(&picture.stderr));
-        let counters: Vec<u16> = frames.into_iter().map(|code| code.expect("every frame shows its code").frame).collect();
+        let counters: Vec<u16> =
+            frames.into_iter().map(|code| code.expect("every frame shows its code").frame).collect();
         // The encoder may leave a picture out to keep to its bit rate, never go back.
-        assert!(counters.windows(2).all(|pair| (1..=3).contains(&pair[1].wrapping_sub(pair[0]))), "{transport}: {counters:?}");
+        assert!(
+            counters.windows(2).all(|pair| (1..=3).contains(&pair[1].wrapping_sub(pair[0]))),
+            "{transport}: {counters:?}"
+        );
 
         let audio = ["-map", "0:a", "-t", "1", "-ar", "8000", "-f", "s16le", "-"];
         let sound = run("ffmpeg", &[&arguments[..], &audio].concat()).await.stdout;
@@ -54,7 +60,8 @@ async fn gstreamer_decodes_it_over_tcp_and_udp_with_a_digest_password() {
     for transport in ["tcp", "udp"] {
         let (location, protocols) = (format!("location={url}"), format!("protocols={transport}"));
         let source = ["-q", "rtspsrc", &location, &protocols, "user-id=admin", "user-pw=s3cret"];
-        let sink = ["!", "rtph264depay", "!", "avdec_h264", "!", "identity", "eos-after=20", "!", "fakesink", "sync=false"];
+        let sink =
+            ["!", "rtph264depay", "!", "avdec_h264", "!", "identity", "eos-after=20", "!", "fakesink", "sync=false"];
         let output = run("gst-launch-1.0", &[&source[..], &sink].concat()).await;
         assert!(output.status.success(), "{transport}: {}", String::from_utf8_lossy(&output.stderr));
     }

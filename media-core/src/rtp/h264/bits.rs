@@ -11,12 +11,7 @@ pub(super) struct BitReader<'a> {
 impl<'a> BitReader<'a> {
     /// `body` is the NAL unit without its header byte.
     pub fn new(body: &'a [u8]) -> Self {
-        Self {
-            rest: body,
-            zeros: 0,
-            byte: 0,
-            bits_left: 0,
-        }
+        Self { rest: body, zeros: 0, byte: 0, bits_left: 0 }
     }
 
     pub fn bit(&mut self) -> Option<bool> {
@@ -26,11 +21,7 @@ impl<'a> BitReader<'a> {
                 self.zeros = 0;
                 (byte, rest) = rest.split_first().map(|(byte, rest)| (*byte, rest))?;
             }
-            self.zeros = if byte == 0 {
-                self.zeros.saturating_add(1)
-            } else {
-                0
-            };
+            self.zeros = if byte == 0 { self.zeros.saturating_add(1) } else { 0 };
             (self.byte, self.rest, self.bits_left) = (byte, rest, 8);
         }
         self.bits_left -= 1;

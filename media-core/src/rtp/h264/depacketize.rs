@@ -15,20 +15,12 @@ pub struct Depacketizer {
 impl Depacketizer {
     /// `max_bytes` bounds one access unit.
     pub fn new(max_bytes: usize) -> Self {
-        Self {
-            assembler: Assembler::new(max_bytes, read_payload, is_idr),
-        }
+        Self { assembler: Assembler::new(max_bytes, read_payload, is_idr) }
     }
 
     /// Takes packets in order of extended sequence number; late ones are ignored. A unit ends with
     /// the marker or when the time changes, so one packet can end two.
-    pub fn push(
-        &mut self,
-        seq: u64,
-        timestamp: u32,
-        marker: bool,
-        payload: &Bytes,
-    ) -> SmallVec<[AccessUnit; 2]> {
+    pub fn push(&mut self, seq: u64, timestamp: u32, marker: bool, payload: &Bytes) -> SmallVec<[AccessUnit; 2]> {
         self.assembler.push(seq, timestamp, marker, payload)
     }
 
@@ -47,12 +39,7 @@ pub(super) fn read_payload(payload: &Bytes, assembler: &mut Assembler) {
     for nal in nals(payload) {
         match nal {
             Ok(Nal::Whole(nal)) => assembler.nal(payload, nal),
-            Ok(Nal::Fragment {
-                header,
-                start,
-                end,
-                data,
-            }) => {
+            Ok(Nal::Fragment { header, start, end, data }) => {
                 assembler.fragment(&[header], start, end, data);
             }
             Err(_) => assembler.damage(),

@@ -73,10 +73,7 @@ impl Nal<'_> {
 
 /// The NAL units of one payload (single, STAP-A, FU-A). Ends after the first error.
 pub fn nals(payload: &[u8]) -> NalIter<'_> {
-    NalIter {
-        rest: payload,
-        aggregate: false,
-    }
+    NalIter { rest: payload, aggregate: false }
 }
 
 #[derive(Debug, Clone)]
@@ -129,23 +126,19 @@ impl<'a> NalIter<'a> {
 /// The payload begins a keyframe: it has a sequence parameter set, or the first piece of the
 /// first slice of an IDR picture.
 pub fn starts_keyframe(payload: &[u8]) -> bool {
-    nals(payload)
-        .map_while(Result::ok)
-        .any(|nal| match (nal.nal_type(), nal) {
-            (nal_type::SPS, Nal::Whole(_)) => true,
-            (nal_type::SPS, Nal::Fragment { start, .. }) => start,
-            // A slice header begins with first_mb_in_slice; a set bit is zero in Exp-Golomb.
-            (nal_type::IDR, Nal::Whole(nal)) => nal.get(1).is_some_and(|byte| byte & 0x80 != 0),
-            (nal_type::IDR, Nal::Fragment { start, data, .. }) => {
-                start && data.first().is_some_and(|byte| byte & 0x80 != 0)
-            }
-            _ => false,
-        })
+    nals(payload).map_while(Result::ok).any(|nal| match (nal.nal_type(), nal) {
+        (nal_type::SPS, Nal::Whole(_)) => true,
+        (nal_type::SPS, Nal::Fragment { start, .. }) => start,
+        // A slice header begins with first_mb_in_slice; a set bit is zero in Exp-Golomb.
+        (nal_type::IDR, Nal::Whole(nal)) => nal.get(1).is_some_and(|byte| byte & 0x80 != 0),
+        (nal_type::IDR, Nal::Fragment { start, data, .. }) => {
+            start && data.first().is_some_and(|byte| byte & 0x80 != 0)
+        }
+        _ => false,
+    })
 }
 
 /// Any part of the payload belongs to an IDR picture or a sequence parameter set.
 pub fn is_idr_or_sps(payload: &[u8]) -> bool {
-    nals(payload)
-        .map_while(Result::ok)
-        .any(|nal| matches!(nal.nal_type(), nal_type::IDR | nal_type::SPS))
+    nals(payload).map_while(Result::ok).any(|nal| matches!(nal.nal_type(), nal_type::IDR | nal_type::SPS))
 }

@@ -54,16 +54,9 @@ pub fn parse_sprop(value: &str) -> Result<ParameterSets, H264Error> {
         return Err(H264Error::Absurd("more than 16 KiB of parameter sets"));
     }
     let mut sets = ParameterSets::default();
-    for part in value
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
+    for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let nal = BASE64.decode(part).map_err(|_| H264Error::Base64)?;
-        let body = [&[0, 0, 0, 1][..], &[0, 0, 1]]
-            .into_iter()
-            .find_map(|code| nal.strip_prefix(code))
-            .unwrap_or(&nal);
+        let body = [&[0, 0, 0, 1][..], &[0, 0, 1]].into_iter().find_map(|code| nal.strip_prefix(code)).unwrap_or(&nal);
         sets.update(&Bytes::copy_from_slice(body));
     }
     Ok(sets)

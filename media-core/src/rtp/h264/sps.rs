@@ -51,18 +51,14 @@ impl SpsInfo {
 
     /// As in SDP and MIME types, such as `42e01f`.
     pub fn profile_level_id(&self) -> String {
-        format!(
-            "{:02x}{:02x}{:02x}",
-            self.profile_idc, self.constraints, self.level_idc
-        )
+        format!("{:02x}{:02x}{:02x}", self.profile_idc, self.constraints, self.level_idc)
     }
 }
 
 /// The outer `None` is the end of data.
 fn read(r: &mut BitReader<'_>) -> Option<(Result<SpsInfo, H264Error>, bool)> {
     let absurd = |what| Some((Err(H264Error::Absurd(what)), false));
-    let (profile_idc, constraints, level_idc) =
-        (r.bits(8)? as u8, r.bits(8)? as u8, r.bits(8)? as u8);
+    let (profile_idc, constraints, level_idc) = (r.bits(8)? as u8, r.bits(8)? as u8, r.bits(8)? as u8);
     let id = r.ue()?;
     if id > 31 {
         return absurd("an identifier above 31");
@@ -131,10 +127,7 @@ fn read(r: &mut BitReader<'_>) -> Option<(Result<SpsInfo, H264Error>, bool)> {
             _ => (1, 1),
         };
         cut_x = r.ue()?.saturating_add(r.ue()?).saturating_mul(unit_x);
-        cut_y = r
-            .ue()?
-            .saturating_add(r.ue()?)
-            .saturating_mul(unit_y * fields);
+        cut_y = r.ue()?.saturating_add(r.ue()?).saturating_mul(unit_y * fields);
     }
     if cut_x >= width || cut_y >= height {
         return absurd("that all of the picture is cut off");

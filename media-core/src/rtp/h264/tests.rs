@@ -10,8 +10,7 @@ use crate::rtp::access_unit::AccessUnit;
 const BASELINE_SPS: &str = "6742c01ed900a03db011000003000100000300320f162e48";
 const BASELINE_PPS: &str = "68cb83cb20";
 const MAIN_SPS: &str = "674d4028eca03c0113f2e022000003000200000300781e30632c";
-const INTERLACED_SPS: &str =
-    "67640028acd94078044fde022000000300200000064c4c001e848003d09498601f162d96";
+const INTERLACED_SPS: &str = "67640028acd94078044fde022000000300200000064c4c001e848003d09498601f162d96";
 const HIGH_422_SPS: &str = "677a001eb6cd941709788bc044000003000400000301903c58b658";
 
 fn bytes(hex: &str) -> Bytes {
@@ -29,12 +28,7 @@ fn idr(len: usize) -> Bytes {
 }
 
 fn unit(nals: &[Bytes]) -> AccessUnit {
-    AccessUnit {
-        timestamp: 1,
-        nals: nals.to_vec(),
-        key: false,
-        complete: true,
-    }
+    AccessUnit { timestamp: 1, nals: nals.to_vec(), key: false, complete: true }
 }
 
 /// Puts payloads together again.
@@ -53,10 +47,7 @@ fn a_baseline_set_has_no_b_frames() {
     let info = sps(BASELINE_SPS);
     assert_eq!((info.width, info.height), (640, 480));
     assert_eq!(info.frames_per_second, Some(25.0));
-    assert_eq!(
-        (info.profile_idc, info.level_idc, info.pic_order_cnt_type),
-        (66, 30, 2)
-    );
+    assert_eq!((info.profile_idc, info.level_idc, info.pic_order_cnt_type), (66, 30, 2));
     assert!(!info.b_frames_possible() && !info.interlaced);
     assert_eq!(info.profile_level_id(), "42c01e");
 }
@@ -91,15 +82,9 @@ fn a_high_set_tells_chroma_and_depth() {
 fn a_set_cut_off_in_its_vui_still_has_a_size() {
     let whole = bytes(MAIN_SPS);
     let info = SpsInfo::parse(&whole[..14]).unwrap();
-    assert_eq!(
-        (info.width, info.height, info.reorder_frames),
-        (1920, 1080, None)
-    );
+    assert_eq!((info.width, info.height, info.reorder_frames), (1920, 1080, None));
     assert_eq!(SpsInfo::parse(&whole[..6]), Err(H264Error::TooShort));
-    assert!(matches!(
-        SpsInfo::parse(&bytes(BASELINE_PPS)),
-        Err(H264Error::Absurd(_))
-    ));
+    assert!(matches!(SpsInfo::parse(&bytes(BASELINE_PPS)), Err(H264Error::Absurd(_))));
 }
 
 #[test]
@@ -117,49 +102,31 @@ fn parameter_sets_come_out_of_sdp() {
     // RFC 6184 8.2.1.
     let sets = parse_sprop("Z0IACpZTBYmI,aMljiA==").unwrap();
     assert_eq!((sets.sps.len(), sets.pps.len()), (1, 1));
-    assert_eq!(
-        SpsInfo::parse(&sets.sps[0]).map(|info| info.profile_idc),
-        Ok(66)
-    );
+    assert_eq!(SpsInfo::parse(&sets.sps[0]).map(|info| info.profile_idc), Ok(66));
     let unpadded = parse_sprop("AAAAAWdCAAqWUwWJiA,aMljiA, ").unwrap();
     assert_eq!(unpadded.sps, sets.sps);
     assert_eq!(parse_sprop("Z0IA*"), Err(H264Error::Base64));
     assert!(!parse_sprop("").unwrap().is_complete());
-    assert!(matches!(
-        parse_sprop(&"A".repeat(20_000)),
-        Err(H264Error::Absurd(_))
-    ));
+    assert!(matches!(parse_sprop(&"A".repeat(20_000)), Err(H264Error::Absurd(_))));
 }
 
 #[test]
 fn keyframes_are_told_by_their_first_packet() {
     assert!(starts_keyframe(&bytes(BASELINE_SPS)));
     assert!(starts_keyframe(&[0x65, 0x88, 0x84]));
-    assert!(
-        !starts_keyframe(&[0x65, 0x48, 0x84]),
-        "a later slice of the picture"
-    );
+    assert!(!starts_keyframe(&[0x65, 0x48, 0x84]), "a later slice of the picture");
     assert!(is_idr_or_sps(&[0x65, 0x48, 0x84]));
     assert!(starts_keyframe(&[0x7c, 0x85, 0x88]), "the first fragment");
     assert!(!starts_keyframe(&[0x7c, 0x05, 0x88]), "a later fragment");
     assert!(!starts_keyframe(&[0x7c, 0x45, 0x88]), "the last fragment");
-    assert!(
-        starts_keyframe(&[0x78, 0, 2, 0x09, 0x10, 0, 2, 0x67, 0x42]),
-        "a STAP-A"
-    );
+    assert!(starts_keyframe(&[0x78, 0, 2, 0x09, 0x10, 0, 2, 0x67, 0x42]), "a STAP-A");
     assert!(!starts_keyframe(&[0x41, 0x9a]));
-    assert!(
-        !starts_keyframe(&[0x78, 0, 9, 0x67, 0x42]),
-        "an aggregate cut off"
-    );
+    assert!(!starts_keyframe(&[0x78, 0, 9, 0x67, 0x42]), "an aggregate cut off");
 }
 
 #[test]
 fn other_packet_types_are_named() {
-    assert_eq!(
-        nals(&[0x19, 1]).next(),
-        Some(Err(H264Error::PacketType(25)))
-    );
+    assert_eq!(nals(&[0x19, 1]).next(), Some(Err(H264Error::PacketType(25))));
     assert_eq!(nals(&[0x7c]).next(), Some(Err(H264Error::TooShort)));
     assert_eq!(nals(&[]).next(), None);
 }
@@ -171,22 +138,10 @@ fn units_end_by_marker_or_by_time() {
     assert!(depacketizer.push(1, 10, false, &slice).is_empty());
     let units = depacketizer.push(2, 20, true, &idr(5));
     assert_eq!(units.len(), 2);
-    assert_eq!(
-        (units[0].timestamp, units[0].key, units[0].complete),
-        (10, false, true)
-    );
-    assert_eq!(
-        (units[1].timestamp, units[1].key, units[1].complete),
-        (20, true, true)
-    );
-    assert!(
-        depacketizer.push(2, 20, true, &idr(5)).is_empty(),
-        "a repeated packet"
-    );
-    assert!(
-        !depacketizer.push(4, 30, true, &slice)[0].complete,
-        "a gap before it"
-    );
+    assert_eq!((units[0].timestamp, units[0].key, units[0].complete), (10, false, true));
+    assert_eq!((units[1].timestamp, units[1].key, units[1].complete), (20, true, true));
+    assert!(depacketizer.push(2, 20, true, &idr(5)).is_empty(), "a repeated packet");
+    assert!(!depacketizer.push(4, 30, true, &slice)[0].complete, "a gap before it");
     assert!(depacketizer.push(5, 40, true, &slice)[0].complete);
     assert_eq!(depacketizer.finish(), None);
 }
@@ -196,36 +151,25 @@ fn a_unit_past_its_bound_is_marked_and_stays_small() {
     let mut depacketizer = Depacketizer::new(100);
     let mut units = depacketizer.push(1, 1, false, &idr(60));
     units.extend(depacketizer.push(2, 1, true, &idr(60)));
-    assert_eq!(
-        (units.len(), units[0].nals.len(), units[0].complete),
-        (1, 1, false)
-    );
+    assert_eq!((units.len(), units[0].nals.len(), units[0].complete), (1, 1, false));
 }
 
 #[test]
 fn parameter_sets_go_in_front_of_a_keyframe_that_has_none() {
     let mut repacketizer = Repacketizer::new(1100, 1 << 20);
     let mut out = Vec::new();
-    assert!(
-        repacketizer
-            .repacketize(&[idr(50)], &mut out)
-            .no_parameter_sets
-    );
+    assert!(repacketizer.repacketize(&[idr(50)], &mut out).no_parameter_sets);
     let mut sets = ParameterSets::default();
     assert!(sets.update(&bytes(BASELINE_SPS)) && sets.update(&bytes(BASELINE_PPS)));
     repacketizer.set_parameter_sets(sets);
     out.clear();
-    let result =
-        repacketizer.repacketize(&[Bytes::from_static(&[0x09, 0x10]), idr(3000)], &mut out);
+    let result = repacketizer.repacketize(&[Bytes::from_static(&[0x09, 0x10]), idr(3000)], &mut out);
     assert!(result.key && result.complete && !result.no_parameter_sets && !result.b_slices);
     assert_eq!(out[0][0] & 0x1f, nal_type::STAP_A);
     assert_eq!(out.len(), 4, "a STAP-A and three fragments of equal size");
     assert!(starts_keyframe(&out[0]) && out.iter().all(|payload| payload.len() <= 1100));
     let back = assembled(&out);
-    assert_eq!(
-        back.nals,
-        [bytes(BASELINE_SPS), bytes(BASELINE_PPS), idr(3000)]
-    );
+    assert_eq!(back.nals, [bytes(BASELINE_SPS), bytes(BASELINE_PPS), idr(3000)]);
 }
 
 #[test]
@@ -241,11 +185,7 @@ fn parameter_sets_of_the_stream_are_learned_and_not_doubled() {
     assert_eq!(assembled(&out).nals, nals);
     out.clear();
     let b_slice = bytes("019e417884ff");
-    assert!(
-        repacketizer
-            .repacketize(std::slice::from_ref(&b_slice), &mut out)
-            .b_slices
-    );
+    assert!(repacketizer.repacketize(std::slice::from_ref(&b_slice), &mut out).b_slices);
     assert_eq!(out, [b_slice]);
 }
 
@@ -256,11 +196,7 @@ fn a_fragment_without_its_end_is_left_out_and_told() {
     let start = Bytes::from_static(&[0x5c, 0x81, 0x9a, 0x38]);
     assert!(!repacketizer.repacketize(&[start], &mut out).complete);
     assert!(out.is_empty());
-    assert!(
-        repacketizer
-            .repacketize(&[bytes("419a3815")], &mut out)
-            .complete
-    );
+    assert!(repacketizer.repacketize(&[bytes("419a3815")], &mut out).complete);
     assert!(!repacketizer.repacketize(&[], &mut out).complete);
 }
 

@@ -19,8 +19,8 @@ use smallvec::SmallVec;
 pub use parse::parse_compound;
 pub use transport::write_twcc;
 pub use write::{
-    write_bye, write_fir, write_nack, write_pli, write_receiver_report, write_remb,
-    write_sdes_cname, write_sender_report,
+    write_bye, write_fir, write_nack, write_pli, write_receiver_report, write_remb, write_sdes_cname,
+    write_sender_report,
 };
 
 /// RTCP packets in one datagram.

@@ -3,8 +3,8 @@
 use smallvec::SmallVec;
 
 use super::{
-    FirEntry, MAX_PACKETS, MAX_TWCC_STATUSES, ReportBlock, Rtcp, RtcpError, SdesChunk,
-    SenderReport, format, kind, transport,
+    FirEntry, MAX_PACKETS, MAX_TWCC_STATUSES, ReportBlock, Rtcp, RtcpError, SdesChunk, SenderReport, format, kind,
+    transport,
 };
 
 /// Reads all packets of one plain (already decrypted) datagram. An empty datagram has none.
@@ -21,10 +21,7 @@ pub fn parse_compound(datagram: &[u8]) -> Result<SmallVec<[Rtcp; 4]>, RtcpError>
             return Err(RtcpError::TooShort { at });
         };
         if b0 >> 6 != 2 {
-            return Err(RtcpError::Version {
-                at,
-                version: b0 >> 6,
-            });
+            return Err(RtcpError::Version { at, version: b0 >> 6 });
         }
         let len = (usize::from(u16::from_be_bytes([l0, l1])) + 1) * 4;
         let Some((whole, after)) = rest.split_at_checked(len) else {
@@ -40,13 +37,7 @@ pub fn parse_compound(datagram: &[u8]) -> Result<SmallVec<[Rtcp; 4]>, RtcpError>
             body = body.get(..body.len() - padding).unwrap_or_default();
         }
         let mut reader = Reader { data: body, at };
-        packets.push(parse_one(
-            b0 & 0x1f,
-            packet_type,
-            whole,
-            &mut reader,
-            &mut statuses_left,
-        )?);
+        packets.push(parse_one(b0 & 0x1f, packet_type, whole, &mut reader, &mut statuses_left)?);
     }
     Ok(packets)
 }
@@ -67,31 +58,15 @@ fn parse_one(
             octets: body.u32()?,
             reports: report_blocks(body, count)?,
         }),
-        (kind::RECEIVER_REPORT, _) => Rtcp::ReceiverReport {
-            ssrc: body.u32()?,
-            reports: report_blocks(body, count)?,
-        },
-        (kind::SDES, _) => Rtcp::Sdes {
-            chunks: sdes_chunks(body, count)?,
-        },
-        (kind::BYE, _) => Rtcp::Bye {
-            ssrcs: (0..count).map(|_| body.u32()).collect::<Result<_, _>>()?,
-        },
+        (kind::RECEIVER_REPORT, _) => Rtcp::ReceiverReport { ssrc: body.u32()?, reports: report_blocks(body, count)? },
+        (kind::SDES, _) => Rtcp::Sdes { chunks: sdes_chunks(body, count)? },
+        (kind::BYE, _) => Rtcp::Bye { ssrcs: (0..count).map(|_| body.u32()).collect::<Result<_, _>>()? },
         (kind::TRANSPORT_FEEDBACK, format::NACK) => {
             let (sender, media) = (body.u32()?, body.u32()?);
-            Rtcp::Nack {
-                sender,
-                media,
-                lost: lost_packets(body)?,
-            }
+            Rtcp::Nack { sender, media, lost: lost_packets(body)? }
         }
-        (kind::TRANSPORT_FEEDBACK, format::TWCC) => {
-            Rtcp::Twcc(transport::parse(body, statuses_left)?)
-        }
-        (kind::PAYLOAD_FEEDBACK, format::PLI) => Rtcp::Pli {
-            sender: body.u32()?,
-            media: body.u32()?,
-        },
+        (kind::TRANSPORT_FEEDBACK, format::TWCC) => Rtcp::Twcc(transport::parse(body, statuses_left)?),
+        (kind::PAYLOAD_FEEDBACK, format::PLI) => Rtcp::Pli { sender: body.u32()?, media: body.u32()? },
         (kind::PAYLOAD_FEEDBACK, format::FIR) => {
             let (sender, _) = (body.u32()?, body.u32()?);
             let mut entries = SmallVec::new();
@@ -109,9 +84,7 @@ fn parse_one(
             Rtcp::Remb {
                 sender,
                 bitrate_bps: u64::try_from(mantissa << (high >> 2)).unwrap_or(u64::MAX),
-                ssrcs: (0..ssrc_count)
-                    .map(|_| body.u32())
-                    .collect::<Result<_, _>>()?,
+                ssrcs: (0..ssrc_count).map(|_| body.u32()).collect::<Result<_, _>>()?,
             }
         }
         (kind::EXTENDED_REPORT, _) => Rtcp::ExtendedReport(whole.to_vec()),
@@ -119,10 +92,7 @@ fn parse_one(
     })
 }
 
-fn report_blocks(
-    body: &mut Reader<'_>,
-    count: u8,
-) -> Result<SmallVec<[ReportBlock; 4]>, RtcpError> {
+fn report_blocks(body: &mut Reader<'_>, count: u8) -> Result<SmallVec<[ReportBlock; 4]>, RtcpError> {
     (0..count)
         .map(|_| {
             let ssrc = body.u32()?;
@@ -145,10 +115,7 @@ fn sdes_chunks(body: &mut Reader<'_>, count: u8) -> Result<SmallVec<[SdesChunk; 
     let mut chunks = SmallVec::new();
     for _ in 0..count {
         let start = body.data.len();
-        let mut chunk = SdesChunk {
-            ssrc: body.u32()?,
-            cname: None,
-        };
+        let mut chunk = SdesChunk { ssrc: body.u32()?, cname: None };
         loop {
             let item = body.u8()?;
             if item == 0 {
@@ -173,11 +140,7 @@ fn lost_packets(body: &mut Reader<'_>) -> Result<SmallVec<[u16; 16]>, RtcpError>
     while !body.data.is_empty() {
         let (first, mask) = (body.u16()?, body.u16()?);
         lost.push(first);
-        lost.extend(
-            (0..16)
-                .filter(|bit| mask >> bit & 1 == 1)
-                .map(|bit| first.wrapping_add(bit + 1)),
-        );
+        lost.extend((0..16).filter(|bit| mask >> bit & 1 == 1).map(|bit| first.wrapping_add(bit + 1)));
     }
     Ok(lost)
 }
@@ -190,37 +153,25 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], RtcpError> {
-        let (taken, rest) = self
-            .data
-            .split_at_checked(len)
-            .ok_or(RtcpError::TooShort { at: self.at })?;
+        let (taken, rest) = self.data.split_at_checked(len).ok_or(RtcpError::TooShort { at: self.at })?;
         self.data = rest;
         Ok(taken)
     }
 
     pub fn u8(&mut self) -> Result<u8, RtcpError> {
-        let (&byte, rest) = self
-            .data
-            .split_first()
-            .ok_or(RtcpError::TooShort { at: self.at })?;
+        let (&byte, rest) = self.data.split_first().ok_or(RtcpError::TooShort { at: self.at })?;
         self.data = rest;
         Ok(byte)
     }
 
     pub fn u16(&mut self) -> Result<u16, RtcpError> {
-        let (bytes, rest) = self
-            .data
-            .split_first_chunk()
-            .ok_or(RtcpError::TooShort { at: self.at })?;
+        let (bytes, rest) = self.data.split_first_chunk().ok_or(RtcpError::TooShort { at: self.at })?;
         self.data = rest;
         Ok(u16::from_be_bytes(*bytes))
     }
 
     pub fn u32(&mut self) -> Result<u32, RtcpError> {
-        let (bytes, rest) = self
-            .data
-            .split_first_chunk()
-            .ok_or(RtcpError::TooShort { at: self.at })?;
+        let (bytes, rest) = self.data.split_first_chunk().ok_or(RtcpError::TooShort { at: self.at })?;
         self.data = rest;
         Ok(u32::from_be_bytes(*bytes))
     }

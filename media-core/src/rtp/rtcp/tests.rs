@@ -13,8 +13,7 @@ fn one(bytes: &[u8]) -> Rtcp {
 #[test]
 fn a_compound_of_sender_report_and_description_is_read() {
     let bytes = [
-        0x80, 200, 0, 6, 0, 0, 0, 7, 0xe0, 0, 0, 1, 0x80, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 5, 0, 0,
-        1, 0, // SR
+        0x80, 200, 0, 6, 0, 0, 0, 7, 0xe0, 0, 0, 1, 0x80, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 5, 0, 0, 1, 0, // SR
         0x81, 202, 0, 3, 0, 0, 0, 7, 1, 3, b'a', b'b', b'c', 0, 0, 0, // SDES
     ];
     let packets = parse_compound(&bytes).unwrap();
@@ -28,30 +27,13 @@ fn a_compound_of_sender_report_and_description_is_read() {
     };
     assert_eq!(report.middle_ntp(), 0x0001_8000);
     assert_eq!(packets[0], Rtcp::SenderReport(report));
-    assert_eq!(
-        packets[1],
-        Rtcp::Sdes {
-            chunks: smallvec![SdesChunk {
-                ssrc: 7,
-                cname: Some("abc".into())
-            }]
-        }
-    );
+    assert_eq!(packets[1], Rtcp::Sdes { chunks: smallvec![SdesChunk { ssrc: 7, cname: Some("abc".into()) }] });
 }
 
 #[test]
 fn a_nack_is_a_number_and_a_mask() {
-    let bytes = [
-        0x81, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xff, 0x80, 0x01,
-    ];
-    assert_eq!(
-        one(&bytes),
-        Rtcp::Nack {
-            sender: 1,
-            media: 2,
-            lost: smallvec![65535, 0, 15]
-        }
-    );
+    let bytes = [0x81, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xff, 0x80, 0x01];
+    assert_eq!(one(&bytes), Rtcp::Nack { sender: 1, media: 2, lost: smallvec![65535, 0, 15] });
     let mut out = Vec::new();
     write_nack(&mut out, 1, 2, &[65535, 0, 15]);
     assert_eq!(out, bytes);
@@ -59,48 +41,20 @@ fn a_nack_is_a_number_and_a_mask() {
 
 #[test]
 fn loss_below_zero_keeps_its_sign() {
-    let block = ReportBlock {
-        ssrc: 1,
-        cumulative_lost: -3,
-        ..ReportBlock::default()
-    };
+    let block = ReportBlock { ssrc: 1, cumulative_lost: -3, ..ReportBlock::default() };
     let mut out = Vec::new();
     write_receiver_report(&mut out, 9, &[block]);
     assert_eq!(out[12..16], [0, 0xff, 0xff, 0xfd]);
-    assert_eq!(
-        one(&out),
-        Rtcp::ReceiverReport {
-            ssrc: 9,
-            reports: smallvec![block]
-        }
-    );
+    assert_eq!(one(&out), Rtcp::ReceiverReport { ssrc: 9, reports: smallvec![block] });
 }
 
 #[test]
 fn remb_is_a_mantissa_and_an_exponent() {
     // From draft-alvestrand-rmcat-remb: exponent 2, mantissa 0x3ffff.
-    let bytes = [
-        0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 1, 0x0b, 0xff, 0xff, 0, 0,
-        0, 2,
-    ];
-    assert_eq!(
-        one(&bytes),
-        Rtcp::Remb {
-            sender: 1,
-            bitrate_bps: 0x3ffff << 2,
-            ssrcs: smallvec![2]
-        }
-    );
-    let huge = [
-        0x8f, 206, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 0, 0xff, 0xff, 0xff,
-    ];
-    assert!(matches!(
-        one(&huge),
-        Rtcp::Remb {
-            bitrate_bps: u64::MAX,
-            ..
-        }
-    ));
+    let bytes = [0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 1, 0x0b, 0xff, 0xff, 0, 0, 0, 2];
+    assert_eq!(one(&bytes), Rtcp::Remb { sender: 1, bitrate_bps: 0x3ffff << 2, ssrcs: smallvec![2] });
+    let huge = [0x8f, 206, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 0, 0xff, 0xff, 0xff];
+    assert!(matches!(one(&huge), Rtcp::Remb { bitrate_bps: u64::MAX, .. }));
 }
 
 #[test]
@@ -110,86 +64,38 @@ fn transport_feedback_of_mixed_chunks_is_read() {
         0xaf, 205, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2, 0, 10, 0, 5, 0xff, 0xff, 0xff, 3, //
         0x20, 0x02, 0xd2, 0x00, 4, 8, 12, 0xff, 0xfc, 0, 0, 3,
     ];
-    let Rtcp::Twcc(twcc) = one(&bytes) else {
-        panic!("not transport feedback")
-    };
-    assert_eq!(
-        (twcc.base_seq, twcc.reference_time, twcc.feedback_count),
-        (10, -1, 3)
-    );
+    let Rtcp::Twcc(twcc) = one(&bytes) else { panic!("not transport feedback") };
+    assert_eq!((twcc.base_seq, twcc.reference_time, twcc.feedback_count), (10, -1, 3));
     let deltas: Vec<_> = twcc.packets.iter().map(|p| p.delta_us).collect();
-    assert_eq!(
-        deltas,
-        [Some(1000), Some(2000), Some(3000), None, Some(-1000)]
-    );
+    assert_eq!(deltas, [Some(1000), Some(2000), Some(3000), None, Some(-1000)]);
     assert_eq!(twcc.packets[4].seq, 14);
 }
 
 #[test]
 fn long_runs_of_transport_feedback_take_one_chunk() {
-    let packets = (0..1000)
-        .map(|seq| TwccPacket {
-            seq,
-            delta_us: (seq == 0).then_some(0),
-        })
-        .collect();
+    let packets = (0..1000).map(|seq| TwccPacket { seq, delta_us: (seq == 0).then_some(0) }).collect();
     let mut out = Vec::new();
-    write_twcc(
-        &mut out,
-        &Twcc {
-            sender: 1,
-            media: 2,
-            base_seq: 0,
-            reference_time: 5,
-            feedback_count: 0,
-            packets,
-        },
-    );
+    write_twcc(&mut out, &Twcc { sender: 1, media: 2, base_seq: 0, reference_time: 5, feedback_count: 0, packets });
     assert!(out.len() <= 28, "{} bytes", out.len());
     assert!(matches!(one(&out), Rtcp::Twcc(t) if t.packets.len() == 1000));
 }
 
 #[test]
 fn absurd_datagrams_are_refused() {
-    assert_eq!(
-        parse_compound(&[0x80, 201, 0, 1]),
-        Err(RtcpError::TooShort { at: 0 })
-    );
-    assert_eq!(
-        parse_compound(&[0x00, 201, 0, 0]),
-        Err(RtcpError::Version { at: 0, version: 0 })
-    );
-    assert_eq!(
-        parse_compound(&[0xa0, 203, 0, 0]),
-        Err(RtcpError::Padding { at: 0 })
-    );
-    assert_eq!(
-        parse_compound(&[0x80, 203, 0, 0].repeat(33)),
-        Err(RtcpError::TooManyPackets)
-    );
-    let statuses = [
-        0x8f, 205, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0xff, 0xff, 0, 0, 0, 0,
-    ];
+    assert_eq!(parse_compound(&[0x80, 201, 0, 1]), Err(RtcpError::TooShort { at: 0 }));
+    assert_eq!(parse_compound(&[0x00, 201, 0, 0]), Err(RtcpError::Version { at: 0, version: 0 }));
+    assert_eq!(parse_compound(&[0xa0, 203, 0, 0]), Err(RtcpError::Padding { at: 0 }));
+    assert_eq!(parse_compound(&[0x80, 203, 0, 0].repeat(33)), Err(RtcpError::TooManyPackets));
+    let statuses = [0x8f, 205, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
     assert_eq!(parse_compound(&statuses), Err(RtcpError::TooManyStatuses));
-    let reserved = [
-        0x8f, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0x60, 1, 0, 0,
-    ];
-    assert_eq!(
-        parse_compound(&reserved),
-        Err(RtcpError::TwccSymbol { at: 0 })
-    );
-    assert_eq!(
-        parse_compound(&[0x81, 203, 0, 0]),
-        Err(RtcpError::TooShort { at: 0 })
-    );
+    let reserved = [0x8f, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0x60, 1, 0, 0];
+    assert_eq!(parse_compound(&reserved), Err(RtcpError::TwccSymbol { at: 0 }));
+    assert_eq!(parse_compound(&[0x81, 203, 0, 0]), Err(RtcpError::TooShort { at: 0 }));
 }
 
 #[test]
 fn application_packets_are_only_counted() {
-    assert_eq!(
-        one(&[0x80, 204, 0, 2, 0, 0, 0, 1, 1, 2, 3, 4]),
-        Rtcp::Unknown { packet_type: 204 }
-    );
+    assert_eq!(one(&[0x80, 204, 0, 2, 0, 0, 0, 1, 1, 2, 3, 4]), Rtcp::Unknown { packet_type: 204 });
     let xr = [0x80, 207, 0, 1, 0, 0, 0, 1];
     assert_eq!(one(&xr), Rtcp::ExtendedReport(xr.to_vec()));
 }

@@ -9,10 +9,7 @@ use super::{RtcpError, Twcc, TwccPacket, format, kind};
 /// new feedback before that. At most 65,535 packets are written.
 pub fn write_twcc(out: &mut Vec<u8>, feedback: &Twcc) {
     let start = out.len();
-    let packets = feedback
-        .packets
-        .get(..usize::from(u16::MAX))
-        .unwrap_or(&feedback.packets);
+    let packets = feedback.packets.get(..usize::from(u16::MAX)).unwrap_or(&feedback.packets);
     out.extend_from_slice(&[0x80 | format::TWCC, kind::TRANSPORT_FEEDBACK, 0, 0]);
     out.extend_from_slice(&feedback.sender.to_be_bytes());
     out.extend_from_slice(&feedback.media.to_be_bytes());
@@ -47,9 +44,7 @@ pub(super) fn parse(body: &mut Reader<'_>, statuses_left: &mut usize) -> Result<
     let (sender, media) = (body.u32()?, body.u32()?);
     let (base_seq, count) = (body.u16()?, usize::from(body.u16()?));
     let time_and_count = body.u32()?;
-    *statuses_left = statuses_left
-        .checked_sub(count)
-        .ok_or(RtcpError::TooManyStatuses)?;
+    *statuses_left = statuses_left.checked_sub(count).ok_or(RtcpError::TooManyStatuses)?;
     let mut symbols = Vec::with_capacity(count);
     while symbols.len() < count {
         let chunk = body.u16()?;
@@ -75,10 +70,7 @@ pub(super) fn parse(body: &mut Reader<'_>, statuses_left: &mut usize) -> Result<
             LARGE => Some(i64::from(body.u16()? as i16)),
             _ => return Err(RtcpError::TwccSymbol { at: body.at }),
         };
-        packets.push(TwccPacket {
-            seq,
-            delta_us: ticks.map(|t| t * TICK_US),
-        });
+        packets.push(TwccPacket { seq, delta_us: ticks.map(|t| t * TICK_US) });
         seq = seq.wrapping_add(1);
     }
     Ok(Twcc {
@@ -94,29 +86,17 @@ pub(super) fn parse(body: &mut Reader<'_>, statuses_left: &mut usize) -> Result<
 /// The best chunk for the front of `packets`, and how many of them it covers.
 fn next_chunk(packets: &[TwccPacket]) -> (u16, usize) {
     let first = packets.first().map_or(LOST, symbol);
-    let run = packets
-        .iter()
-        .take(MAX_RUN)
-        .take_while(|p| symbol(p) == first)
-        .count();
-    let one_bit = packets
-        .iter()
-        .take(14)
-        .take_while(|p| symbol(p) != LARGE)
-        .count();
+    let run = packets.iter().take(MAX_RUN).take_while(|p| symbol(p) == first).count();
+    let one_bit = packets.iter().take(14).take_while(|p| symbol(p) != LARGE).count();
     let two_bit = packets.len().min(7);
     let one_bit_usable = one_bit == packets.len().min(14);
     if run >= if one_bit_usable { one_bit } else { two_bit } {
         (first << 13 | run as u16, run)
     } else if one_bit_usable {
-        let bits = (0..)
-            .zip(packets.iter().take(14))
-            .map(|(i, p)| symbol(p) << (13 - i));
+        let bits = (0..).zip(packets.iter().take(14)).map(|(i, p)| symbol(p) << (13 - i));
         (0x8000 | bits.sum::<u16>(), one_bit)
     } else {
-        let bits = (0..)
-            .zip(packets.iter().take(7))
-            .map(|(i, p)| symbol(p) << (12 - 2 * i));
+        let bits = (0..).zip(packets.iter().take(7)).map(|(i, p)| symbol(p) << (12 - 2 * i));
         (0xc000 | bits.sum::<u16>(), two_bit)
     }
 }

@@ -9,10 +9,7 @@ const MAX_NACK_ITEMS: usize = 250;
 
 /// Appends a sender report; blocks beyond the 31st follow in receiver reports.
 pub fn write_sender_report(out: &mut Vec<u8>, report: &SenderReport) {
-    let (blocks, more) = report
-        .reports
-        .split_at_checked(MAX_BLOCKS)
-        .unwrap_or((&report.reports, &[]));
+    let (blocks, more) = report.reports.split_at_checked(MAX_BLOCKS).unwrap_or((&report.reports, &[]));
     packet(out, blocks.len() as u8, kind::SENDER_REPORT, |out| {
         out.extend_from_slice(&report.ssrc.to_be_bytes());
         out.extend_from_slice(&report.ntp.to_be_bytes());
@@ -44,10 +41,7 @@ pub fn write_receiver_report(out: &mut Vec<u8>, ssrc: u32, reports: &[ReportBloc
 
 /// Appends a source description with the canonical name, cut to 255 bytes.
 pub fn write_sdes_cname(out: &mut Vec<u8>, ssrc: u32, cname: &str) {
-    let cname = cname
-        .get(..cname.floor_char_boundary(255))
-        .unwrap_or(cname)
-        .as_bytes();
+    let cname = cname.get(..cname.floor_char_boundary(255)).unwrap_or(cname).as_bytes();
     packet(out, 1, kind::SDES, |out| {
         out.extend_from_slice(&ssrc.to_be_bytes());
         out.extend_from_slice(&[1, cname.len() as u8]);
@@ -94,9 +88,7 @@ pub fn write_fir(out: &mut Vec<u8>, sender: u32, entries: &[FirEntry]) {
 pub fn write_bye(out: &mut Vec<u8>, ssrcs: &[u32]) {
     let ssrcs = ssrcs.get(..MAX_BLOCKS).unwrap_or(ssrcs);
     packet(out, ssrcs.len() as u8, kind::BYE, |out| {
-        ssrcs
-            .iter()
-            .for_each(|ssrc| out.extend_from_slice(&ssrc.to_be_bytes()));
+        ssrcs.iter().for_each(|ssrc| out.extend_from_slice(&ssrc.to_be_bytes()));
     });
 }
 
@@ -111,9 +103,7 @@ pub fn write_remb(out: &mut Vec<u8>, sender: u32, bitrate_bps: u64, ssrcs: &[u32
         out.extend_from_slice(b"REMB");
         let word = (ssrcs.len() as u32) << 24 | exponent << 18 | mantissa;
         out.extend_from_slice(&word.to_be_bytes());
-        ssrcs
-            .iter()
-            .for_each(|ssrc| out.extend_from_slice(&ssrc.to_be_bytes()));
+        ssrcs.iter().for_each(|ssrc| out.extend_from_slice(&ssrc.to_be_bytes()));
     });
 }
 
@@ -138,17 +128,11 @@ fn report_block(out: &mut Vec<u8>, block: &ReportBlock) {
         block.last_sr,
         block.delay_since_last_sr,
     ];
-    words
-        .iter()
-        .for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
+    words.iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
 }
 
 /// Items of a first number and a mask of the sixteen behind it.
-fn nack_items(
-    out: &mut Vec<u8>,
-    mut first: u16,
-    rest: &mut std::iter::Peekable<impl Iterator<Item = u16>>,
-) {
+fn nack_items(out: &mut Vec<u8>, mut first: u16, rest: &mut std::iter::Peekable<impl Iterator<Item = u16>>) {
     for item in 1..=MAX_NACK_ITEMS {
         let mut mask = 0u16;
         while let Some(behind @ 0..=16) = rest.peek().map(|next| next.wrapping_sub(first)) {

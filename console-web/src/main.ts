@@ -17,4 +17,13 @@ onUnauthenticated(() => {
   if (!here.meta.open) void router.push({ name: 'signin', query: { next: here.fullPath } })
 })
 
+// After the server was renewed an open page asks for parts that are no more: start afresh, but not in a circle.
+window.addEventListener('vite:preloadError', (event) => {
+  const last = Number(sessionStorage.getItem('rongtong.reloaded') ?? 0)
+  if (Date.now() - last < 30_000) return
+  event.preventDefault()
+  sessionStorage.setItem('rongtong.reloaded', String(Date.now()))
+  location.reload()
+})
+
 void setLocale(savedLocale()).then(() => app.use(router).mount('#app'))

@@ -1,7 +1,7 @@
 // The console as a person uses it.
 
 import { sleep, until } from "./lib.mjs";
-import { password } from "./server.mjs";
+import { password } from "./harness.mjs";
 
 /** Signs in by the page. */
 export async function signIn(context, server) {

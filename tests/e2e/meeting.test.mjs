@@ -8,7 +8,7 @@ import { gstCamera } from "./camera.mjs";
 import { join, seen, signIn, tone } from "./console.mjs";
 import { browser, sleep, until } from "./lib.mjs";
 import { probe } from "./probe.mjs";
-import { Server } from "./server.mjs";
+import { Server } from "./harness.mjs";
 
 const HZ = 700;
 let server, chrome, camera, cameraId, first, second, recording;

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { browser, guest, pages, sleep, until } from "./lib.mjs";
 import { onlyCandidates, relay } from "./relay.mjs";
-import { Server } from "./server.mjs";
+import { Server } from "./harness.mjs";
 
 let server, chrome, site;
 

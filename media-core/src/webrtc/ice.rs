@@ -276,17 +276,21 @@ mod tests {
             let _ = addressed_ufrag(&bytes);
         }
 
-        #[test]
-        fn a_damaged_request_is_never_believed(flip in 0usize..1000) {
-            let local = IceCredentials::random();
+    }
+
+    #[test]
+    fn a_damaged_request_is_never_believed() {
+        let local = IceCredentials::random();
+        let whole = request(&local, &local.password, true);
+        // Not covered by the integrity: the fingerprint at the end, and the length in the header,
+        // which both sides replace before they compute it (RFC 8489 14.5).
+        let covered = (0..whole.len() - 8).filter(|at| !(2..4).contains(at));
+        for bit in covered.flat_map(|at| (0..8).map(move |bit| (at, bit))) {
             let mut ice = IceLite::new(local.clone(), Instant::now());
-            let mut datagram = request(&local, &local.password, true);
-            // The fingerprint at the end is not covered by the integrity.
-            let covered = datagram.len() - 8;
-            let at = flip % covered;
-            datagram[at] ^= 1 << (flip % 8);
+            let mut datagram = whole.clone();
+            datagram[bit.0] ^= 1 << bit.1;
             let _ = check(&mut ice, &datagram, "10.0.0.1:5000");
-            proptest::prop_assert!(ice.path().is_none());
+            assert!(ice.path().is_none(), "byte {}, bit {}", bit.0, bit.1);
         }
     }
 }

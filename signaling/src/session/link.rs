@@ -28,6 +28,15 @@ pub(crate) enum Outgoing {
     Close(u16, &'static str),
 }
 
+/// Why a message did not go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// The connection has ended.
+    Gone,
+    /// The client lets messages pile up.
+    NotReading,
+}
+
 /// The session's end of a connection. Dropping it closes the connection.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -41,10 +50,12 @@ impl Link {
         (Self { id: LinkId::next(), outgoing }, receiver)
     }
 
-    /// `false`: the client does not read, or its connection is gone.
-    pub fn send(&self, message: proto::signal_response::Message) -> bool {
+    pub fn send(&self, message: proto::signal_response::Message) -> Result<(), Unsent> {
         let bytes = proto::SignalResponse { message: Some(message) }.encode_to_vec();
-        self.outgoing.try_send(Outgoing::Message(bytes)).is_ok()
+        self.outgoing.try_send(Outgoing::Message(bytes)).map_err(|error| match error {
+            mpsc::error::TrySendError::Closed(_) => Unsent::Gone,
+            mpsc::error::TrySendError::Full(_) => Unsent::NotReading,
+        })
     }
 
     pub fn close(self, code: u16, reason: &'static str) {

@@ -87,7 +87,7 @@ impl Session {
         }
     }
 
-    pub(super) fn from_peer(&mut self, event: PeerEvent) -> Flow {
+    pub(super) fn on_peer_event(&mut self, event: PeerEvent) -> Flow {
         match event {
             PeerEvent::Connected(target) => {
                 tracing::debug!(participant = %self.sid, ?target, "media connected");
@@ -159,7 +159,7 @@ impl Session {
             Err(error) => {
                 let error = match error {
                     PeerError::CodecUnsupported { .. } => SubscriptionError::SeCodecUnsupported,
-                    PeerError::NotFound { .. } => SubscriptionError::SeTrackNotfound,
+                    PeerError::NotFound => SubscriptionError::SeTrackNotfound,
                     _ => SubscriptionError::SeUnknown,
                 };
                 self.subscription_error(track.sid.as_str(), error);
@@ -249,7 +249,7 @@ impl Session {
 pub(super) fn reason_of(error: &PeerError) -> Reason {
     match error {
         PeerError::NotAllowed { .. } => Reason::NotAllowed,
-        PeerError::NotFound { .. } => Reason::NotFound,
+        PeerError::NotFound => Reason::NotFound,
         _ => Reason::UnclassifiedError,
     }
 }

@@ -11,7 +11,7 @@ use rongtong_media_core::room::{Permission, Quality, RoomEvent, Speaker, TrackIn
 use std::time::Instant;
 
 impl Session {
-    pub(super) fn from_room(&mut self, event: RoomEvent) -> Flow {
+    pub(super) fn on_room_event(&mut self, event: RoomEvent) -> Flow {
         match event {
             RoomEvent::Closed(reason) | RoomEvent::Removed(reason) => return Flow::End { reason, told: false },
             RoomEvent::Data(message) => self.data_to_client(message),
@@ -53,7 +53,7 @@ impl Session {
         Flow::Continue
     }
 
-    pub(super) fn from_others(&mut self, command: Command) -> Flow {
+    pub(super) fn on_command(&mut self, command: Command) -> Flow {
         match command {
             Command::Attach(attach) => return self.attach(*attach),
             Command::Notice(Notice::RuleChanged(publisher)) => self.apply_rule(&publisher),

@@ -1,6 +1,6 @@
 //! The session's task: one loop over client, room, peer, other sessions, time.
 
-use super::link::{Command, FromClient, Link, LinkId};
+use super::link::{Command, FromClient, Link, LinkId, Unsent};
 use super::replay::Replay;
 use super::resume::DropOnResume;
 use super::start::Seat;
@@ -92,13 +92,13 @@ impl Session {
         let (reason, told) = loop {
             let deadline = self.deadline();
             let flow = tokio::select! {
-                Some((id, message)) = inputs.client.recv() => self.from_client(id, message),
+                Some((id, message)) = inputs.client.recv() => self.on_client(id, message),
                 event = inputs.room.recv() => match event {
-                    Some(event) => self.from_room_and_what_follows(event, &mut inputs.room),
+                    Some(event) => self.on_room_events(event, &mut inputs.room),
                     None => Flow::End { reason: LeaveReason::Overrun, told: false },
                 },
-                Some(event) = inputs.peer.recv() => self.from_peer(event),
-                Some(command) = inputs.commands.recv() => self.from_others(command),
+                Some(event) = inputs.peer.recv() => self.on_peer_event(event),
+                Some(command) = inputs.commands.recv() => self.on_command(command),
                 _ = refresh.tick() => self.refresh_token(),
                 () = sleep_until(deadline.into()) => self.time_is_up(Instant::now()),
             };
@@ -112,10 +112,12 @@ impl Session {
 
     /// Sends to the client; what it must not miss waits for it when it is away.
     pub(super) fn send(&mut self, message: Response) {
-        match &self.link {
-            Some(link) if link.send(message.clone()) => {}
-            Some(_) => {
-                self.shared.metrics.discard("client_does_not_read");
+        match self.link.as_ref().map(|link| link.send(message.clone())) {
+            Some(Ok(())) => {}
+            Some(Err(reason)) => {
+                if reason == Unsent::NotReading {
+                    self.shared.metrics.discard("client_does_not_read");
+                }
                 self.detach();
                 self.keep(message);
             }
@@ -148,7 +150,7 @@ impl Session {
         }
     }
 
-    fn from_client(&mut self, id: LinkId, message: FromClient) -> Flow {
+    fn on_client(&mut self, id: LinkId, message: FromClient) -> Flow {
         if self.link.as_ref().is_none_or(|link| link.id != id) {
             return Flow::Continue;
         }
@@ -173,12 +175,12 @@ impl Session {
     }
 
     /// Takes everything that waits, so that one update tells all of it.
-    fn from_room_and_what_follows(&mut self, first: RoomEvent, more: &mut mpsc::Receiver<RoomEvent>) -> Flow {
-        let mut flow = self.from_room(first);
+    fn on_room_events(&mut self, first: RoomEvent, more: &mut mpsc::Receiver<RoomEvent>) -> Flow {
+        let mut flow = self.on_room_event(first);
         while flow == Flow::Continue
             && let Ok(event) = more.try_recv()
         {
-            flow = self.from_room(event);
+            flow = self.on_room_event(event);
         }
         flow
     }

@@ -14,6 +14,7 @@ done
 [ -z "$(git grep -nE '(todo!|unimplemented!)\(' -- '*.rs' 2>/dev/null)" ] || complain "unfinished code"
 [ -z "$(git grep -nE '#\[ignore' -- '*.rs' 2>/dev/null)" ] || complain "a Rust test is ignored"
 [ -z "$(git grep -nE '\b(test|it|describe)\.(skip|only)\(' -- 'tests' 'console-web/test' 2>/dev/null)" ] || complain "a test is skipped"
+scripts/features-check.sh || complain "the documents name tests that do not exist"
 cargo fmt --all --check >/dev/null 2>&1 || complain "cargo fmt --all would change something"
 [ "$bad" = 0 ] && echo "clean"
 exit $bad

@@ -362,6 +362,7 @@ impl Peer {
         };
         state.published.retain(|track| !ended.contains(&track.sid));
         if self.topology == Topology::Single {
+            self.refuse_undecodable(&mut state, &offer);
             self.apply_settings(&state);
             self.ask_for_sections(&mut state);
         }
@@ -596,6 +597,27 @@ impl Peer {
             sub: subscription.wanted.sub,
             layer: layer_for(settings, &info.spec),
             paused: settings.disabled,
+        });
+    }
+
+    /// Single: gives up waiting subscriptions whose codec the client's sections do not name; asking
+    /// for more sections would bring the same answer for ever.
+    fn refuse_undecodable(&self, state: &mut State, offer: &RemoteDescription) {
+        let State { publisher, subscriptions, .. } = state;
+        subscriptions.retain(|subscription| {
+            let wanted = &subscription.wanted;
+            let mut fitting = offer
+                .sections
+                .iter()
+                .filter(|section| section.kind == wanted.kind() && !section.rejected && section.direction.receives())
+                .peekable();
+            let refused = !publisher.sends(&wanted.info.sid)
+                && fitting.peek().is_some()
+                && fitting.all(|section| codecs::choose(section, &[wanted.info.spec.codec.codec]).is_none());
+            if refused {
+                self.tell(PeerEvent::SubscriptionRefused { track: wanted.info.sid.clone() });
+            }
+            !refused
         });
     }
 

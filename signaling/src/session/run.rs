@@ -145,7 +145,9 @@ impl Session {
     fn keep(&mut self, message: Response) {
         if matches!(message, Response::TrackPublished(_) | Response::TrackUnpublished(_) | Response::RequestResponse(_))
         {
-            self.backlog.truncate(BACKLOG - 1);
+            if self.backlog.len() == BACKLOG {
+                self.backlog.pop_front();
+            }
             self.backlog.push_back(message);
         }
     }

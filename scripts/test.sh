@@ -52,20 +52,21 @@ sdk_tests() {
         retry "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt
         cp tests/sdk/requirements.txt "$venv/.stamp"
     fi
-    local data http https udp tcp status=0
+    local data http https udp tcp status=0 secret=devsecretdevsecretdevsecretdevsecret
     data=$(mktemp -d)
     read -r http https udp tcp < <("$venv/bin/python" -c '
 import socket
 open_ = [socket.socket() for _ in range(4)]
 [it.bind(("127.0.0.1", 0)) for it in open_]
 print(*(it.getsockname()[1] for it in open_))')
-    local -x RONGTONG__SERVER__HTTP_LISTEN=127.0.0.1:$http RONGTONG__SERVER__HTTPS_LISTEN=127.0.0.1:$https
-    local -x RONGTONG__MEDIA__UDP_PORT=$udp RONGTONG__MEDIA__TCP_PORT=$tcp RONGTONG__DATA__DIR=$data
-    local -x RONGTONG__LIVEKIT__API_KEY=devkey RONGTONG__LIVEKIT__API_SECRET=devsecretdevsecretdevsecretdevsecret
-    "$CARGO_TARGET_DIR/debug/rongtong" serve > "$data/log" 2>&1 &
+    # Only for this server: the restart tests start one of their own.
+    env RONGTONG__SERVER__HTTP_LISTEN="127.0.0.1:$http" RONGTONG__SERVER__HTTPS_LISTEN="127.0.0.1:$https" \
+        RONGTONG__MEDIA__UDP_PORT="$udp" RONGTONG__MEDIA__TCP_PORT="$tcp" RONGTONG__DATA__DIR="$data" \
+        RONGTONG__LIVEKIT__API_KEY=devkey RONGTONG__LIVEKIT__API_SECRET="$secret" \
+        "$CARGO_TARGET_DIR/debug/rongtong" serve > "$data/log" 2>&1 &
     local server=$!
     curl --silent --fail --retry 50 --retry-all-errors --retry-delay 0 --retry-max-time 20 "http://127.0.0.1:$http/readyz" > /dev/null || true
-    RONGTONG_URL=ws://127.0.0.1:$http RONGTONG_API_KEY=devkey RONGTONG_API_SECRET=$RONGTONG__LIVEKIT__API_SECRET \
+    RONGTONG_URL=ws://127.0.0.1:$http RONGTONG_API_KEY=devkey RONGTONG_API_SECRET=$secret \
         RONGTONG_BIN="$CARGO_TARGET_DIR/debug/rongtong" "$venv/bin/python" -m pytest -q tests/sdk || status=$?
     kill "$server" && wait "$server" || true
     [ "$status" = 0 ] || tail -n 30 "$data/log"

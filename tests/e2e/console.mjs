@@ -21,6 +21,17 @@ export async function signIn(context, server) {
   return page;
 }
 
+/** A page of a new person, signed in without the form. */
+export async function newPerson(context, server, account, role = "dispatcher") {
+  const secret = "Rongtong-2027!";
+  await server.api("POST", "/people", { account, name: account, role, password: secret });
+  const answer = await context.request.post(`${server.url}/api/v1/session`, { data: { account, password: secret } });
+  if (!answer.ok()) throw new Error(`${account} can't sign in: ${answer.status()} ${await answer.text()}`);
+  const page = await context.newPage();
+  page.lines = [];
+  return page;
+}
+
 /** Joins a meeting with camera and microphone. */
 export async function join(page, server, room) {
   await page.goto(`${server.url}/meet/${room}`);

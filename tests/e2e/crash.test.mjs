@@ -1,0 +1,109 @@
+// The server is killed with -9 in the middle of a recorded meeting and started again:
+// nothing but the last fragment is lost, and everybody comes back without being asked.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { gstCamera } from "./camera.mjs";
+import { join, newPerson, seen, signIn } from "./console.mjs";
+import { browser, sleep, until } from "./lib.mjs";
+import { probe } from "./probe.mjs";
+import { Server } from "./harness.mjs";
+
+const RECORD_MS = 8000;
+/** What may be missing: the fragment that was being written, and a little for the disk. */
+const LOSS_MS = 2000;
+let server, chrome, camera, cameraId, pages, recording, killedAt;
+
+before(async () => {
+  camera = await gstCamera(500);
+  server = await Server.start();
+  await server.signIn();
+  chrome = await browser();
+  await server.api("POST", "/rooms", { name: "night", title: "night" });
+  cameraId = (await server.api("POST", "/cameras", { name: "gate", url: camera.url })).id;
+  await server.api("POST", "/rooms/night/cameras", { camera_id: cameraId });
+  const contexts = [];
+  for (let i = 0; i < 2; i++) contexts.push(await chrome.newContext({ permissions: ["camera", "microphone"], locale: "zh-CN" }));
+  pages = [await signIn(contexts[0], server), await newPerson(contexts[1], server, "bert")];
+  for (const page of pages) await join(page, server, "night");
+});
+
+after(async () => {
+  await chrome?.close();
+  camera?.stop();
+  await server?.stop();
+});
+
+/** Waits until every page decodes `count` frames of the other page and of the camera. */
+const everybodySees = (count, ms) =>
+  Promise.all(
+    pages.map((page, index) =>
+      until(`page ${index} decodes the others`, async () => {
+        const all = Object.values(await seen(page));
+        return all.length === 2 && all.every((it) => it.frames > count);
+      }, ms),
+    ),
+  );
+
+const find = async (id) => (await server.api("GET", "/recordings")).items.find((it) => it.id === id);
+
+test("a room with two pages and a camera is recorded when the server is killed", async () => {
+  await everybodySees(15, 40000);
+  recording = await server.api("POST", "/rooms/night/recordings");
+  await until("every track is being written", async () => {
+    const { tracks } = await server.api("GET", `/recordings/${recording.id}`);
+    return new Set(tracks.filter((it) => it.bytes > 0).map((it) => `${it.participant} ${it.kind}`)).size >= 6;
+  });
+  await sleep(RECORD_MS);
+  await server.kill();
+  killedAt = Date.now();
+});
+
+test("right after the restart the recording is listed as recovered and nearly whole", async () => {
+  await server.run();
+  const listed = await find(recording.id);
+  assert.equal(listed?.state, "recovered", JSON.stringify(listed));
+  assert.ok(listed.ended_at);
+  const until = (start) => killedAt - Date.parse(listed.started_at) - start;
+  assert.ok(listed.duration_ms >= until(0) - LOSS_MS, `${listed.duration_ms} ms of ${until(0)}`);
+  const { tracks } = await server.api("GET", `/recordings/${recording.id}`);
+  assert.equal(new Set(tracks.map((it) => it.participant)).size, 3);
+  const ended = new Map();
+  for (const track of tracks) {
+    const found = await probe(server, `/recordings/${recording.id}/tracks/${track.id}/media.mp4`);
+    assert.equal(found.streams.length, 1);
+    assert.equal(found.complaints, "", `${track.participant} ${track.codec} decodes without complaint`);
+    assert.ok(Math.abs(found.seconds * 1000 - track.duration_ms) < 1000, `${track.codec}: ${found.seconds} s, listed with ${track.duration_ms} ms`);
+    // A picture that changes its size is more than one track; the last of them counts.
+    const line = `${track.participant} ${track.kind} ${track.codec}`;
+    ended.set(line, Math.max(ended.get(line) ?? 0, track.start_ms + found.seconds * 1000));
+  }
+  for (const [line, end] of ended) assert.ok(end >= until(0) - LOSS_MS, `${line} ends at ${end} ms of ${until(0)}`);
+});
+
+test("the pages come back by themselves and frames flow again", async () => {
+  await until("both pages are connected", async () => {
+    const states = await Promise.all(pages.map((page) => page.evaluate(() => window.__rongtong?.room?.state)));
+    return states.every((it) => it === "connected");
+  }, 60000);
+  const before = await Promise.all(pages.map(seen));
+  await until("frames of everybody else grow", async () => {
+    const now = await Promise.all(pages.map(seen));
+    return now.every((all, page) => Object.keys(all).length === 2 && Object.entries(all).every(([who, it]) => it.frames > (before[page][who]?.frames ?? 0) + 10));
+  }, 40000);
+  console.log(`everybody is back ${((Date.now() - killedAt) / 1000).toFixed(1)} s after the kill`);
+});
+
+test("recording goes on by itself in a new recording", async () => {
+  const next = await until("a new recording runs", async () => (await server.api("GET", "/recordings")).items.find((it) => it.state === "recording"));
+  assert.notEqual(next.id, recording.id);
+  assert.equal(next.subject, "night");
+  await until("everybody is in it", async () => {
+    const { tracks } = await server.api("GET", `/recordings/${next.id}`);
+    return new Set(tracks.filter((it) => it.bytes > 0).map((it) => it.participant)).size === 3;
+  });
+  const stopped = await server.api("POST", `/recordings/${next.id}/stop`);
+  assert.equal(stopped.state, "finished");
+  const whole = await probe(server, `/recordings/${next.id}/download`);
+  assert.ok(whole.streams.some((it) => it.codec === "h264") && whole.streams.some((it) => it.codec === "opus"), JSON.stringify(whole.streams));
+});

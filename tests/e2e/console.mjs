@@ -3,12 +3,18 @@
 import { sleep, until } from "./lib.mjs";
 import { password } from "./harness.mjs";
 
-/** Signs in by the page. */
-export async function signIn(context, server) {
+/** A page that keeps what its console says in `lines`. */
+async function pageOf(context) {
   const page = await context.newPage();
   page.lines = [];
   page.on("console", (message) => page.lines.push(message.text().slice(0, 300)));
   page.on("pageerror", (error) => page.lines.push(`error: ${error.message}`));
+  return page;
+}
+
+/** Signs in by the page. */
+export async function signIn(context, server) {
+  const page = await pageOf(context);
   await page.goto(`${server.url}/rooms`);
   const account = page.getByTestId("signin-account");
   await account.waitFor({ timeout: 15000 }).catch(async () => {
@@ -27,9 +33,7 @@ export async function newPerson(context, server, account, role = "dispatcher") {
   await server.api("POST", "/people", { account, name: account, role, password: secret });
   const answer = await context.request.post(`${server.url}/api/v1/session`, { data: { account, password: secret } });
   if (!answer.ok()) throw new Error(`${account} can't sign in: ${answer.status()} ${await answer.text()}`);
-  const page = await context.newPage();
-  page.lines = [];
-  return page;
+  return pageOf(context);
 }
 
 /** Joins a meeting with camera and microphone. */

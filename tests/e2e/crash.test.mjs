@@ -86,11 +86,20 @@ test("the pages come back by themselves and frames flow again", async () => {
     const states = await Promise.all(pages.map((page) => page.evaluate(() => window.__rongtong?.room?.state)));
     return states.every((it) => it === "connected");
   }, 60000);
-  const before = await Promise.all(pages.map(seen));
+  // Counters begin anew with the new connection, so growth is from one look to the next.
+  let last = [];
+  const grown = () =>
+    last.length === 2 && last.every(([earlier, now]) => Object.keys(now).length === 2 && Object.entries(now).every(([who, it]) => it.frames > earlier[who]?.frames));
   await until("frames of everybody else grow", async () => {
-    const now = await Promise.all(pages.map(seen));
-    return now.every((all, page) => Object.keys(all).length === 2 && Object.entries(all).every(([who, it]) => it.frames > (before[page][who]?.frames ?? 0) + 10));
-  }, 40000);
+    const looks = [];
+    for (const page of pages) looks.push([await seen(page)]);
+    await sleep(1500);
+    for (const [index, page] of pages.entries()) looks[index].push(await seen(page));
+    last = looks;
+    return grown();
+  }, 40000).catch((error) => {
+    throw new Error(`${error.message}\n${JSON.stringify(last)}\n${pages.map((page) => page.lines.slice(-15).join("\n")).join("\n--\n")}\n${server.log()}`);
+  });
   console.log(`everybody is back ${((Date.now() - killedAt) / 1000).toFixed(1)} s after the kill`);
 });
 

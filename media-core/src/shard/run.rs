@@ -35,6 +35,8 @@ const QUALITY_EVERY: Duration = Duration::from_secs(2);
 /// How long a layer nobody wants goes on before its publisher is told.
 const UNWANTED_FOR: Duration = Duration::from_secs(3);
 const FEED_RING: usize = 4096;
+/// What a browser takes to apply an answer, beside the way to it.
+const APPLY_TIME: Duration = Duration::from_millis(40);
 
 pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
     let poll = Poll::new()?;
@@ -80,6 +82,7 @@ pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
             rooms: HashMap::new(),
             timers: BinaryHeap::new(),
             bursting: Vec::new(),
+            delayed: Vec::new(),
             next_levels: Instant::now() + LEVELS_EVERY,
             stats: ShardStats::default(),
         };
@@ -124,6 +127,8 @@ struct Shard {
     timers: BinaryHeap<Reverse<(Instant, TransportKey)>>,
     /// Subscriptions with a cached group still to send.
     bursting: Vec<(TrackKey, SubKey)>,
+    /// Tracks with a subscription that may start at a later moment.
+    delayed: Vec<(Instant, TrackKey)>,
     next_levels: Instant,
     stats: ShardStats,
 }
@@ -140,6 +145,9 @@ impl Shard {
             let mut until = self.next_levels;
             if let Some(Reverse((at, _))) = self.timers.peek() {
                 until = until.min(*at);
+            }
+            if let Some(at) = self.delayed.iter().map(|(at, _)| *at).min() {
+                until = until.min(at);
             }
             let mut timeout = until.saturating_duration_since(now);
             if !self.bursting.is_empty() {
@@ -210,6 +218,7 @@ impl Shard {
                 }
             }
             let now = Instant::now();
+            self.start_delayed(now);
             self.send_bursts(now);
             self.timers(now);
             if now >= self.next_levels {
@@ -248,7 +257,7 @@ impl Shard {
                     time: Default::default(),
                     clock: None,
                 };
-                self.add_sub(track, sub, sink, now);
+                self.add_sub(track, sub, sink, Duration::ZERO, now);
             }
             Command::AddTrack { key, config } => self.add_track(key, config),
             Command::AddTransport { key, init } => {
@@ -312,12 +321,13 @@ impl Shard {
         self.tracks.insert(key, track);
     }
 
-    fn add_sub(&mut self, key: TrackKey, sub: SubKey, sink: Sink, now: Instant) {
+    fn add_sub(&mut self, key: TrackKey, sub: SubKey, sink: Sink, delay: Duration, now: Instant) {
         let Some(track) = self.tracks.get_mut(&key) else { return };
         if track.subs.iter().any(|other| other.key == sub) {
             return;
         }
-        let sub = Sub::new(sub, sink, track.config.codec.clock_rate, now);
+        let mut sub = Sub::new(sub, sink, track.config.codec.clock_rate, now);
+        sub.ready_at = now + delay;
         track.subs.push(sub);
         self.update_wanted(key, now);
         self.start_waiting_subs(key, now);
@@ -333,11 +343,10 @@ impl Shard {
         let Track { subs, gop, .. } = track;
         let mut wanting = false;
         for sub in subs.iter_mut().filter(|sub| sub.current.is_none() && !sub.paused) {
-            let ready = match sub.transport() {
-                Some(outgoing) => transports.get(&outgoing.transport).is_some_and(Transport::is_connected),
-                None => true,
-            };
-            if !ready {
+            if !ready_for_media(sub, transports, now) {
+                if now < sub.ready_at {
+                    self.delayed.push((sub.ready_at, key));
+                }
                 continue;
             }
             match gop {
@@ -352,6 +361,19 @@ impl Shard {
         }
         if wanting {
             self.request_all_keyframes(key, now);
+        }
+    }
+
+    fn start_delayed(&mut self, now: Instant) {
+        let mut due: SmallVec<[TrackKey; 8]> = SmallVec::new();
+        self.delayed.retain(|&(at, key)| {
+            if at <= now && !due.contains(&key) {
+                due.push(key);
+            }
+            at > now
+        });
+        for key in due {
+            self.start_waiting_subs(key, now);
         }
     }
 
@@ -371,6 +393,9 @@ impl Shard {
         let Some(transport) = self.transports.get_mut(&key) else { return };
         self.ufrags.insert(config.local_ice.ufrag.to_string(), key);
         transport.configure(config.clone());
+        // Where the peer offered, our answer is still on its way: what is sent before it has been
+        // applied is lost, and with it the keyframe. Where we offered, the peer is ready.
+        let delay = if transport.opens_data { Duration::ZERO } else { APPLY_TIME + transport.rtt };
         let old: Vec<(TrackKey, SubKey)> = transport.outgoing.values().copied().collect();
         transport.outgoing.clear();
         for section in &config.send {
@@ -397,7 +422,7 @@ impl Shard {
                 last_report: None,
                 loss: 0.0,
             });
-            self.add_sub(section.track, section.sub, sink, now);
+            self.add_sub(section.track, section.sub, sink, delay, now);
         }
         for section in &config.receive {
             let Some(track) = section.track.and_then(|track| self.tracks.get_mut(&track)) else { continue };
@@ -673,14 +698,14 @@ impl Shard {
                 let target = super::layers::choose(last_packet, sub.wish, now).unwrap_or(layer);
                 if sub.current != Some(target) {
                     if layer == target && keyframe && !sub.waits_for_better(layer, layers, now) {
-                        if ready_for_media(sub, &self.transports) {
+                        if ready_for_media(sub, &self.transports, now) {
                             sub.switch(layer, &packet, timestamp, frame_ticks, now);
                         }
                     } else if !wanting.contains(&target) {
                         wanting.push(target);
                     }
                 }
-            } else if sub.current.is_none() && ready_for_media(sub, &self.transports) {
+            } else if sub.current.is_none() && ready_for_media(sub, &self.transports, now) {
                 sub.switch(layer, &packet, timestamp, frame_ticks, now);
             }
             if sub.current != Some(layer) {
@@ -1150,7 +1175,10 @@ struct Incoming {
     red: Option<u8>,
 }
 
-fn ready_for_media(sub: &Sub, transports: &HashMap<TransportKey, Transport>) -> bool {
+fn ready_for_media(sub: &Sub, transports: &HashMap<TransportKey, Transport>, now: Instant) -> bool {
+    if now < sub.ready_at {
+        return false;
+    }
     match sub.transport() {
         Some(outgoing) => transports.get(&outgoing.transport).is_some_and(Transport::is_connected),
         None => true,

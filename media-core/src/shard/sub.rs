@@ -67,6 +67,8 @@ pub(super) struct Sub {
     /// Packets of the cached group that still have to go out, with their squeezed times.
     pub burst: VecDeque<(MediaPacket, u32)>,
     created: Instant,
+    /// Nothing is sent before: the peer has to have applied our answer first.
+    pub ready_at: Instant,
     sent: Box<[Sent]>,
 }
 
@@ -98,6 +100,7 @@ impl Sub {
             vp8: Vp8Munger::default(),
             burst: VecDeque::new(),
             created: now,
+            ready_at: now,
         }
     }
 

@@ -40,6 +40,8 @@ enum State {
 pub(super) struct Transport {
     pub key: TransportKey,
     pub room: RoomKey,
+    /// A subscriber connection: we offer, and open the data channels.
+    pub opens_data: bool,
     pub ice: IceLite,
     dtls: Dtls,
     srtp: Option<Box<SrtpPair>>,
@@ -71,6 +73,7 @@ impl Transport {
         Self {
             key,
             room: init.room,
+            opens_data: init.opens_data,
             ice: IceLite::new(init.local_ice, now),
             dtls: Dtls::new(init.identity),
             srtp: None,

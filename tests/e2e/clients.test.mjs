@@ -81,8 +81,15 @@ for (const client of ["2.16", "latest"]) {
       });
 
       test("who speaks is seen", async () => {
-        await until("bert sees anna speak", () => bert.page.evaluate(() => window.speakers.has("anna")));
-        await until("anna sees bert speak", () => anna.page.evaluate(() => window.speakers.has("bert")));
+        await anna.page.evaluate(() => window.hum(440));
+        await until("bert sees anna speak", () => bert.page.evaluate(() => window.room.activeSpeakers.some((it) => it.identity === "anna")));
+        await until("anna sees herself speak", () => anna.page.evaluate(() => window.room.localParticipant.isSpeaking));
+        await until("bert hears her tone", async () => Math.abs((await bert.tone("anna"))?.hz - 440) < 12);
+        await anna.page.evaluate(() => {
+          const { localParticipant } = window.room;
+          return localParticipant.unpublishTrack([...localParticipant.trackPublications.values()].find((it) => it.trackName === "hum").track);
+        });
+        await until("bert sees anna be silent", () => bert.page.evaluate(() => !window.room.activeSpeakers.some((it) => it.identity === "anna")));
       });
 
       test("a muted microphone is seen, and heard again after", async () => {

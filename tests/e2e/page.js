@@ -72,3 +72,15 @@ window.tone = (who) => {
   for (let i = 1; i < bins.length; i++) if (bins[i] > bins[best]) best = i;
   return { hz: (best * audio.sampleRate) / analyser.fftSize, db: bins[best] };
 };
+
+/** Publishes a steady tone; Chromium's fake microphone only beeps now and then. */
+window.hum = async (hz) => {
+  const source = audio.createOscillator();
+  const out = audio.createMediaStreamDestination();
+  source.frequency.value = hz;
+  source.connect(out);
+  source.start();
+  const track = out.stream.getAudioTracks()[0];
+  const publication = await window.room.localParticipant.publishTrack(track, { name: "hum", source: LK.Track.Source.Unknown });
+  return publication.trackSid;
+};

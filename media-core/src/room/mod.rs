@@ -25,5 +25,6 @@ pub use info::{
 pub use permission::Permission;
 pub use registry::{Rooms, RoomsEvent};
 pub use room::{Membership, ParticipantChange, Room, RoomError};
+pub(crate) use source::SourceClock;
 pub use source::{Keyframes, SourcePacket, TrackSource};
 pub use tap::{Tap, TapItem};

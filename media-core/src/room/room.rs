@@ -3,7 +3,7 @@
 use super::registry::WeakRooms;
 use super::{
     CodecPolicy, DataMessage, Join, Keyframes, Layout, LeaveReason, ParticipantInfo, ParticipantState, Permission,
-    Quality, RoomEvent, RoomInfo, RoomOptions, Speaker, Tap, TrackInfo, TrackSource, TrackSpec,
+    Quality, RoomEvent, RoomInfo, RoomOptions, SourceClock, Speaker, Tap, TrackInfo, TrackSource, TrackSpec,
 };
 use crate::ids::{Identity, ParticipantSid, RoomName, RoomSid, TrackSid};
 use crate::shard::{
@@ -61,6 +61,7 @@ struct Member {
     info: Arc<ParticipantInfo>,
     events: mpsc::Sender<RoomEvent>,
     tracks: Vec<(Arc<TrackInfo>, TrackKey)>,
+    clock: Arc<SourceClock>,
 }
 
 struct State {
@@ -206,7 +207,7 @@ impl Room {
             version: 1,
             tracks: Vec::new(),
         });
-        state.members.push(Member { info: info.clone(), events: sender, tracks: Vec::new() });
+        state.members.push(Member { info: info.clone(), events: sender, tracks: Vec::new(), clock: Arc::default() });
         if info.kind.keeps_room_open() {
             state.empty_since = None;
         }
@@ -238,6 +239,11 @@ impl Room {
     ) -> Result<TrackSource, RoomError> {
         let feed = Arc::new(SourceFeed::default());
         let info = self.new_track(sid, spec)?;
+        let clock = {
+            let state = self.state.lock();
+            let member = state.members.iter().find(|member| member.info.sid == *sid);
+            member.map(|member| member.clock.clone()).ok_or(RoomError::NoParticipant)?
+        };
         let key = TrackKey::next();
         self.shard
             .send(Command::AddTrack { key, config: self.track_config(&info.spec, keyframes, Some(feed.clone())) });
@@ -253,6 +259,7 @@ impl Room {
             shard: self.shard.clone(),
             key,
             feed,
+            clock,
             unpublish: Some(Box::new(unpublish)),
             dropped: AtomicU64::new(0),
         })

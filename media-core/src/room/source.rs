@@ -1,8 +1,9 @@
 //! A track that an adapter feeds: the way media enters a room without WebRTC.
 
 use super::TrackInfo;
-use crate::shard::{ShardHandle, SourceFeed, TrackKey};
+use crate::shard::{ShardHandle, SourceFeed, TrackKey, ntp_now};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,12 +28,30 @@ pub struct SourcePacket {
     pub payload: Bytes,
 }
 
+/// How far a participant's own clock is from the room's, shared by its tracks so that they stay in
+/// step. Devices' clocks are off by anything; the smallest difference seen is the one with the
+/// least delay in it.
+#[derive(Default)]
+pub(crate) struct SourceClock(Mutex<Option<i64>>);
+
+impl SourceClock {
+    /// The room's NTP time for the participant's.
+    fn rebase(&self, ntp: u64) -> u64 {
+        let offset = ntp_now().wrapping_sub(ntp) as i64;
+        let mut smallest = self.0.lock();
+        let offset = smallest.map_or(offset, |known| known.min(offset));
+        *smallest = Some(offset);
+        ntp.wrapping_add(offset as u64)
+    }
+}
+
 /// The writing end of a published track. Dropping it unpublishes the track.
 pub struct TrackSource {
     pub(crate) info: Arc<TrackInfo>,
     pub(crate) shard: ShardHandle,
     pub(crate) key: TrackKey,
     pub(crate) feed: Arc<SourceFeed>,
+    pub(crate) clock: Arc<SourceClock>,
     pub(crate) unpublish: Option<Box<dyn FnOnce() + Send + Sync>>,
     pub(crate) dropped: AtomicU64,
 }
@@ -54,9 +73,9 @@ impl TrackSource {
     }
 
     /// Ties the RTP clock to wall time, from the peer's sender report.
-    /// `ntp` is the 64-bit NTP time of RFC 3550 6.4.1.
+    /// `ntp` is the 64-bit NTP time of RFC 3550 6.4.1, by whatever clock the peer has.
     pub fn sender_report(&self, timestamp: u32, ntp: u64) {
-        self.shard.sender_report(self.key, timestamp, ntp);
+        self.shard.sender_report(self.key, timestamp, self.clock.rebase(ntp));
     }
 
     /// Waits until a subscriber needs a keyframe (at most one wake per 500 ms).

@@ -23,6 +23,7 @@ pub use config::{
     TransportInit,
 };
 pub use net::parse_frames;
+pub(crate) use sub::ntp_now;
 
 use crate::media::Source;
 use crate::room::{DataKind, SourcePacket, TapItem};

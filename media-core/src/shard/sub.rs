@@ -253,7 +253,8 @@ pub(super) fn ntp_to_unix_ns(ntp: u64) -> i128 {
     seconds * 1_000_000_000 + fraction
 }
 
-pub(super) fn ntp_now() -> u64 {
+/// This server's clock as NTP time, 32.32.
+pub(crate) fn ntp_now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
     ((since.as_secs() + NTP_EPOCH) << 32) | fraction

@@ -18,12 +18,12 @@ step() {
     good=$(sed 's/\x1b\[[0-9;]*m//g' "$out" | awk '
         /^test result:/ { n += $4 } /^# pass / { n += $3 } /^ℹ pass / { n += $3 }
         /^ *Tests .* passed/ { for (i = 1; i <= NF; i++) if ($i == "passed") n += $(i-1) }
-        /^=+ .*passed.* in / { for (i = 1; i <= NF; i++) if ($i ~ /^passed/) n += $(i-1) }
+        / passed.* in [0-9.]+s/ { for (i = 1; i <= NF; i++) if ($i ~ /^passed/) n += $(i-1) }
         END { print n + 0 }')
     bad=$(sed 's/\x1b\[[0-9;]*m//g' "$out" | awk '
         /^test result:/ { n += $6 } /^# fail / { n += $3 } /^ℹ fail / { n += $3 }
         /^ *Tests .* failed/ { for (i = 1; i <= NF; i++) if ($i == "failed") n += $(i-1) }
-        /^=+ .*failed.* in / { for (i = 1; i <= NF; i++) if ($i ~ /^failed/) n += $(i-1) }
+        / failed.* in [0-9.]+s/ { for (i = 1; i <= NF; i++) if ($i ~ /^failed/) n += $(i-1) }
         END { print n + 0 }')
     if [ "$status" = 0 ] && [ "$good" = 0 ]; then good=1; fi
     if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi

@@ -15,6 +15,13 @@ pub fn config(path: Option<&Path>) -> Result<(), Failure> {
 
 pub async fn audit(path: Option<&Path>) -> Result<(), Failure> {
     let config = Config::load(path)?;
+    if !config.data.dir.is_dir() {
+        return Err(format!(
+            "data.dir = \"{}\" is not there; name the server's configuration",
+            config.data.dir.display()
+        )
+        .into());
+    }
     let bootstrap = Bootstrap::open(&config).await?;
     let found = bootstrap.platform.audit.verify().await?;
     println!("{} rows are intact, up to hash {}", found.rows, found.head);

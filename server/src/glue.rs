@@ -36,7 +36,7 @@ pub fn room_lookup(platform: Arc<Platform>) -> RoomLookup {
                 Ok(None) => RoomEntry::Known(defaults),
                 Err(error) => {
                     tracing::error!(%error, "the room's row can't be read");
-                    RoomEntry::Absent
+                    RoomEntry::Unavailable
                 }
             }
         })

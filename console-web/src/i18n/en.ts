@@ -32,7 +32,7 @@ const en: Messages = {
   role: { admin: 'Administrator', dispatcher: 'Dispatcher', member: 'Member' },
   rooms: {
     title: 'Rooms', create: 'New room', name: 'Room name', codec: 'Video codecs', codecH264: 'H.264 only', codecAny: 'Any',
-    codecH264Hint: 'Works with room systems, cameras and recordings; recommended', codecAnyHint: 'Browsers may use VP8/VP9/AV1; some devices may see nothing',
+    codecH264Hint: 'Works with room systems, cameras and recordings; recommended', codecAnyHint: 'Browsers may also use VP8; some devices may see nothing',
     participants: '{n} in the room', nobody: 'Nobody', recording: 'Recording', join: 'Join', empty: 'No rooms yet', emptyHint: 'Create a room and bring people and cameras together.',
     emptyMember: 'Rooms appear here when a dispatcher creates them.', deleteTitle: 'Delete room', deleteText: 'This deletes the room “{title}” ({name}); the {n} in it will be put out. Recordings stay.',
     deleted: 'Deleted', copyLink: 'Copy link', rename: 'Edit', search: 'Find by name', titleRequired: 'Enter a name', createdBy: '{who}, {when}',
@@ -64,7 +64,7 @@ const en: Messages = {
     step: { resolve: 'Resolve address', connect: 'Connect', describe: 'Ask for media', setup: 'Agree on transport', play: 'Start playing', first_frame: 'First frame' },
     preview: 'Preview', snapshot: 'Snapshot', record: 'Record now', recordStarted: 'Recording “{name}”', recordStop: 'Stop recording', empty: 'No cameras yet', emptyHint: 'Add the first RTSP camera; the test says which step fails.', emptyMember: 'Cameras appear here when a dispatcher adds them.',
     state: { idle: 'Idle', connecting: 'Connecting', live: 'Live', failed: 'Failed', disabled: 'Disabled' }, since: 'since {time}',
-    media: 'Media', rooms: 'In rooms', deleteTitle: 'Delete camera', deleteText: 'This deletes the camera “{name}” with its saved password and takes it out of {n} rooms. Recordings stay.', search: 'Find by name or address', nameRequired: 'Enter a name', urlRequired: 'Enter an address that starts with rtsp:// or rtsps://',
+    media: 'Media', rooms: 'In rooms', deleteTitle: 'Delete camera', deleteText: 'This deletes the camera “{name}” with its saved password and takes it out of {n} rooms. Recordings stay.', search: 'Find by name or address', nameRequired: 'Enter a name', urlRequired: 'Enter an address that starts with rtsp://',
     snapshotNone: 'No picture yet', saved: 'Saved', viewers: 'Watching only',
   },
   recordings: {

@@ -10,9 +10,14 @@
 //! shard or node would be handed in.
 
 mod config;
+mod control;
+mod egress;
+mod feedback;
+mod ingress;
 mod layers;
 mod levels;
 mod net;
+mod periodic;
 mod run;
 mod sub;
 mod track;

@@ -27,7 +27,6 @@ impl Config {
             ("media.gop_cache_mib", media.gop_cache_mib.into(), 0..=1024),
             ("media.max_participants", media.max_participants.into(), 1..=100_000),
             ("livekit.token_ttl_minutes", livekit.token_ttl_minutes.into(), 1..=10_080),
-            ("recorder.fragment_ms", recorder.fragment_ms.into(), 200..=10_000),
             ("recorder.min_free_mib", recorder.min_free_mib, 0..=100_000_000),
             ("security.password_rounds", security.password_rounds.into(), 1_000..=10_000_000),
             ("security.session_idle_minutes", security.session_idle_minutes.into(), 1..=10_080),

@@ -91,7 +91,6 @@ pub struct Livekit {
 pub struct Recorder {
     /// Without it, `recordings` in the data folder.
     pub dir: Option<PathBuf>,
-    pub fragment_ms: u32,
     /// Recording stops, and says so, when the disk has less free than this.
     pub min_free_mib: u64,
 }
@@ -207,7 +206,7 @@ impl Default for Livekit {
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { dir: None, fragment_ms: 1000, min_free_mib: 1024 }
+        Self { dir: None, min_free_mib: 1024 }
     }
 }
 

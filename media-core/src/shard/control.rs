@@ -1,0 +1,231 @@
+//! What the control side asks of a shard: transports, tracks, subscriptions come and go.
+
+use super::config::{TrackConfig, TransportConfig};
+use super::egress::ready_for_media;
+use super::run::{Room, Shard};
+use super::sub::{Outgoing, Sink, Sub};
+use super::track::{ClockPoint, Track};
+use super::transport::Transport;
+use super::{Command, SubKey, TrackKey, TransportKey};
+use crate::webrtc::ice::Path;
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a browser takes to apply an answer, beside the way to it.
+const APPLY_TIME: Duration = Duration::from_millis(40);
+
+impl Shard {
+    pub(super) fn command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::AddRoom { room, events } => {
+                self.rooms.insert(room, Room { events, speaking: false });
+            }
+            Command::AddTap { track, sub, sender } => {
+                let sink = Sink::Tap {
+                    sender,
+                    dropped: 0,
+                    sequence: Default::default(),
+                    time: Default::default(),
+                    clock: None,
+                };
+                self.add_sub(track, sub, sink, Duration::ZERO, now);
+            }
+            Command::AddTrack { key, config } => self.add_track(key, config),
+            Command::AddTransport { key, init } => {
+                self.ufrags.insert(init.local_ice.ufrag.to_string(), key);
+                self.transports.insert(key, Transport::new(key, init, now));
+                self.schedule(key, now + super::run::TICK_IDLE);
+            }
+            Command::Configure { key, config } => self.configure(key, config, now),
+            Command::Keyframe { track } => self.request_all_keyframes(track, now),
+            Command::Mute { track, muted } => {
+                if let Some(track) = self.tracks.get_mut(&track) {
+                    track.config.muted = muted;
+                }
+            }
+            Command::RemoveRoom { room } => {
+                self.rooms.remove(&room);
+            }
+            Command::RemoveSub { track, sub } => {
+                if let Some(track) = self.tracks.get_mut(&track) {
+                    track.subs.retain(|other| other.key != sub);
+                }
+                self.update_wanted(track, now);
+            }
+            Command::RemoveTrack { track } => {
+                self.tracks.remove(&track);
+            }
+            Command::RemoveTransport { key } => self.remove_transport(key, now),
+            Command::SendData { transport, kind, payload } => {
+                if let Some(transport) = self.transports.get_mut(&transport) {
+                    transport.send_data(kind, payload, &mut self.egress, now);
+                    let (at, key) = (transport.next_timeout(), transport.key);
+                    self.schedule(key, at);
+                }
+            }
+            Command::SenderReport { track, timestamp, ntp } => {
+                self.note_clock(track, 0, ClockPoint { ntp, rtp: timestamp });
+            }
+            Command::Snapshot { reply } => {
+                let _ = reply.send(self.snapshot());
+            }
+            Command::Stop => {}
+            Command::Want { track: key, sub, layer, paused } => {
+                if let Some(track) = self.tracks.get_mut(&key)
+                    && let Some(sub) = track.subs.iter_mut().find(|other| other.key == sub)
+                {
+                    sub.wish = usize::from(layer);
+                    if sub.paused && !paused {
+                        // What was missed while paused can't be decoded across: start anew.
+                        sub.current = None;
+                    }
+                    sub.paused = paused;
+                }
+                self.update_wanted(key, now);
+                self.start_waiting_subs(key, now);
+            }
+        }
+    }
+
+    pub(super) fn add_track(&mut self, key: TrackKey, config: TrackConfig) {
+        let track = Track::new(config, self.config.gop_cache_bytes, self.config.gop_cache_duration);
+        self.tracks.insert(key, track);
+    }
+
+    pub(super) fn add_sub(&mut self, key: TrackKey, sub: SubKey, sink: Sink, delay: Duration, now: Instant) {
+        let Some(track) = self.tracks.get_mut(&key) else { return };
+        if track.subs.iter().any(|other| other.key == sub) {
+            return;
+        }
+        let mut sub = Sub::new(sub, sink, track.config.codec.clock_rate, now);
+        sub.ready_at = now + delay;
+        track.subs.push(sub);
+        self.update_wanted(key, now);
+        self.start_waiting_subs(key, now);
+    }
+
+    /// Gives subscriptions that have nothing yet the cached group, or asks for a keyframe.
+    pub(super) fn start_waiting_subs(&mut self, key: TrackKey, now: Instant) {
+        let transports = &self.transports;
+        let Some(track) = self.tracks.get_mut(&key) else { return };
+        if track.config.muted || !track.is_video() {
+            return;
+        }
+        let Track { subs, gop, .. } = track;
+        let mut wanting = false;
+        for sub in subs.iter_mut().filter(|sub| sub.current.is_none() && !sub.paused) {
+            if !ready_for_media(sub, transports, now) {
+                if now < sub.ready_at {
+                    self.delayed.push((sub.ready_at, key));
+                }
+                continue;
+            }
+            match gop {
+                Some(gop) if !gop.is_empty() => {
+                    let group: Vec<_> = gop.iter().cloned().collect();
+                    sub.begin_burst(group.iter(), now);
+                    self.bursting.push((key, sub.key));
+                }
+                Some(_) => {}
+                None => wanting = true,
+            }
+        }
+        if wanting {
+            self.request_all_keyframes(key, now);
+        }
+    }
+
+    pub(super) fn start_delayed(&mut self, now: Instant) {
+        let mut due: SmallVec<[TrackKey; 8]> = SmallVec::new();
+        self.delayed.retain(|&(at, key)| {
+            if at <= now && !due.contains(&key) {
+                due.push(key);
+            }
+            at > now
+        });
+        for key in due {
+            self.start_waiting_subs(key, now);
+        }
+    }
+
+    pub(super) fn request_all_keyframes(&mut self, key: TrackKey, now: Instant) {
+        let layers = self.tracks.get(&key).map_or(0, |track| track.layers.len());
+        for layer in 0..layers {
+            let alive = self.tracks.get(&key).is_some_and(|track| {
+                track.layers.len() == 1 || track.last_packet.get(layer).is_some_and(Option::is_some)
+            });
+            if alive {
+                self.request_keyframe(key, layer, now);
+            }
+        }
+    }
+
+    pub(super) fn configure(&mut self, key: TransportKey, config: Arc<TransportConfig>, now: Instant) {
+        let Some(transport) = self.transports.get_mut(&key) else { return };
+        self.ufrags.insert(config.local_ice.ufrag.to_string(), key);
+        transport.configure(config.clone());
+        // Where the peer offered, our answer is still on its way: what is sent before it has been
+        // applied is lost, and with it the keyframe. Where we offered, the peer is ready.
+        let delay = if transport.opens_data { Duration::ZERO } else { APPLY_TIME + transport.rtt };
+        let old: Vec<(TrackKey, SubKey)> = transport.outgoing.values().copied().collect();
+        transport.outgoing.clear();
+        for section in &config.send {
+            transport.outgoing.insert(section.ssrc, (section.track, section.sub));
+            transport.outgoing.insert(section.rtx_ssrc, (section.track, section.sub));
+        }
+        for (track, sub) in old {
+            if !config.send.iter().any(|section| section.sub == sub) {
+                self.command(Command::RemoveSub { track, sub }, now);
+            }
+        }
+        for section in &config.send {
+            let sink = Sink::Transport(Outgoing {
+                transport: key,
+                mid: section.mid.clone(),
+                ssrc: section.ssrc,
+                rtx_ssrc: section.rtx_ssrc,
+                pt: section.pt,
+                rtx_pt: section.rtx_pt,
+                red_pt: section.red_pt,
+                rtx_sequence: 1,
+                packets: 0,
+                octets: 0,
+                last_report: None,
+                loss: 0.0,
+            });
+            self.add_sub(section.track, section.sub, sink, delay, now);
+        }
+        for section in &config.receive {
+            let Some(track) = section.track.and_then(|track| self.tracks.get_mut(&track)) else { continue };
+            track.publisher = Some(key);
+            if section.rids.len() > track.layers.len() {
+                let mut config = track.config.clone();
+                config.layers = section.rids.len();
+                let fresh = Track::new(config, self.config.gop_cache_bytes, self.config.gop_cache_duration);
+                track.layers = fresh.layers;
+                track.last_packet = fresh.last_packet;
+                track.config.layers = section.rids.len();
+            }
+        }
+    }
+
+    pub(super) fn remove_transport(&mut self, key: TransportKey, now: Instant) {
+        let Some(mut transport) = self.transports.remove(&key) else { return };
+        transport.close(&mut self.egress, now);
+        self.ufrags.retain(|_, owner| *owner != key);
+        self.paths.retain(|_, owner| *owner != key);
+        let subs: Vec<(TrackKey, SubKey)> = transport.outgoing.values().copied().collect();
+        for (track, sub) in subs {
+            self.command(Command::RemoveSub { track, sub }, now);
+        }
+    }
+
+    pub(super) fn lose_path(&mut self, path: Path) {
+        if let Some(key) = self.paths.remove(&path)
+            && let Some(transport) = self.transports.get_mut(&key)
+        {
+            transport.ice.lose(path);
+        }
+    }
+}

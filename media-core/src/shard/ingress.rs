@@ -1,0 +1,292 @@
+//! Datagrams from outside, and the fan-out of what they carry.
+
+use super::config::{PayloadMap, TransportEvent};
+use super::egress::{deliver, ready_for_media};
+use super::run::Shard;
+use super::track::Track;
+use super::transport::Transport;
+use super::{TrackKey, TransportKey};
+use crate::media::{AudioLevel, MediaPacket};
+use crate::room::SourcePacket;
+use crate::rtp::packet::{Kind, RtpHeader, RtpView, classify};
+use crate::rtp::red::RedUnpacker;
+use crate::webrtc::ice::{Path, addressed_ufrag};
+use bytes::Bytes;
+use smallvec::SmallVec;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+impl Shard {
+    /// One datagram or frame from outside. A panic ends the transport it was for.
+    pub(super) fn datagram(&mut self, bytes: &[u8], path: Path, source: SocketAddr, now: Instant) {
+        self.stats.packets_in += 1;
+        self.stats.bytes_in += bytes.len() as u64;
+        let result = catch_unwind(AssertUnwindSafe(|| match classify(bytes) {
+            Kind::Stun => self.stun(bytes, path, source, now),
+            Kind::Dtls => self.dtls(bytes, path, now),
+            Kind::Rtp => self.rtp(bytes, path, now),
+            Kind::Rtcp => self.rtcp(bytes, path, now),
+            _ => false,
+        }));
+        match result {
+            Ok(true) => {}
+            Ok(false) => self.stats.garbage += 1,
+            Err(_) => {
+                self.stats.panics += 1;
+                if let Some(key) = self.paths.get(&path).copied()
+                    && let Some(transport) = self.transports.get_mut(&key)
+                {
+                    transport.fail("an internal fault while handling its packet".into());
+                }
+            }
+        }
+    }
+
+    pub(super) fn stun(&mut self, bytes: &[u8], path: Path, source: SocketAddr, now: Instant) -> bool {
+        let Ok((message, ufrag)) = addressed_ufrag(bytes) else { return false };
+        let Some(&key) = self.ufrags.get(&ufrag) else { return false };
+        let Some(transport) = self.transports.get_mut(&key) else { return false };
+        match transport.ice.handle(message, &ufrag, path, source, self.crypto.crypto(), now) {
+            Ok(checked) => {
+                if self.paths.len() > 65_536 {
+                    self.paths.clear();
+                }
+                self.paths.insert(path, key);
+                self.egress.push(&checked.response, path);
+                if checked.path_changed {
+                    transport.tell(TransportEvent::Path { tcp: matches!(path, Path::Tcp(_)), remote: source });
+                }
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    pub(super) fn transport_of(&mut self, path: Path) -> Option<&mut Transport> {
+        let key = self.paths.get(&path)?;
+        self.transports.get_mut(key)
+    }
+
+    pub(super) fn dtls(&mut self, bytes: &[u8], path: Path, now: Instant) -> bool {
+        let Some(&key) = self.paths.get(&path) else { return false };
+        let Some(transport) = self.transports.get_mut(&key) else { return false };
+        let before = transport.is_connected();
+        transport.handle_dtls(bytes, &mut self.egress, now);
+        let connected = !before && transport.is_connected();
+        let at = transport.next_timeout();
+        self.schedule(key, at);
+        if connected {
+            self.transport_connected(key, now);
+        }
+        true
+    }
+
+    /// Everything it subscribed while connecting starts now, all at once.
+    pub(super) fn transport_connected(&mut self, key: TransportKey, now: Instant) {
+        let Some(config) = self.transports.get(&key).and_then(|transport| transport.config.clone()) else { return };
+        for section in &config.send {
+            self.start_waiting_subs(section.track, now);
+        }
+    }
+
+    pub(super) fn rtp(&mut self, bytes: &[u8], path: Path, now: Instant) -> bool {
+        let Some(transport) = self.transport_of(path) else { return false };
+        let Some(plain) = transport.open_rtp(bytes) else { return false };
+        let Ok(view) = RtpView::parse(&plain) else { return false };
+        let Some(config) = transport.config.clone() else { return false };
+        let header = view.header;
+        if config.extensions.transport_cc != 0
+            && let Some(sequence) =
+                view.extensions.get(config.extensions.transport_cc).and_then(crate::rtp::ext::transport_sequence)
+        {
+            transport.twcc.record(sequence, now);
+            transport.twcc_media_ssrc = header.ssrc;
+        }
+        let Some(route) = transport.route(&header, &view.extensions) else { return true };
+        let Some(section) = config.receive.get(route.section) else { return true };
+        let Some(key) = section.track else { return true };
+        let level = (config.extensions.audio_level != 0)
+            .then(|| view.extensions.get(config.extensions.audio_level))
+            .flatten()
+            .and_then(AudioLevel::parse);
+        let red = section
+            .payloads
+            .iter()
+            .any(|payload| matches!(payload, PayloadMap::Red { pt } if *pt == header.payload_type));
+        let primary = section.payloads.iter().find_map(|payload| match payload {
+            PayloadMap::Media { pt } => Some(*pt),
+            _ => None,
+        });
+        let known = section.payloads.iter().any(|payload| payload.pt() == header.payload_type);
+        if !known || view.payload.is_empty() {
+            // Padding probes keep the numbering whole but carry nothing.
+            if !route.rtx {
+                self.pad(key, route.layer, header, now);
+            }
+            return true;
+        }
+        let payload = plain.slice(view.payload_offset..view.payload_offset + view.payload.len());
+        let (sequence, payload, ssrc) = if route.rtx {
+            let Some(original) = payload.first_chunk::<2>() else { return true };
+            let original = u16::from_be_bytes(*original);
+            if payload.len() == 2 {
+                return true;
+            }
+            (original, payload.slice(2..), None)
+        } else {
+            (header.sequence, payload, Some(header.ssrc))
+        };
+        let transport_key = transport.key;
+        if let Some(track) = self.tracks.get_mut(&key)
+            && !track.started
+        {
+            track.started = true;
+            if let Some(transport) = self.transports.get(&transport_key) {
+                transport.tell(TransportEvent::TrackStarted { track: key });
+            }
+        }
+        let red = if red { primary } else { None };
+        self.ingest(key, route.layer, Incoming { sequence, header, payload, ssrc, level, red }, now);
+        true
+    }
+
+    pub(super) fn pad(&mut self, key: TrackKey, layer: usize, header: RtpHeader, now: Instant) {
+        let Some(track) = self.tracks.get_mut(&key) else { return };
+        let Some(state) = track.layers.get_mut(layer) else { return };
+        let sequence = state.sequence.extend(header.sequence).seq;
+        state.nack.on_packet(sequence, now);
+        state.stats.on_packet(sequence, header.timestamp, now);
+        for sub in track.subs.iter_mut().filter(|sub| sub.current == Some(layer)) {
+            sub.munger.drop_packet(sequence);
+        }
+    }
+
+    fn ingest(&mut self, key: TrackKey, layer: usize, incoming: Incoming, now: Instant) {
+        let Some(track) = self.tracks.get_mut(&key) else { return };
+        if track.config.muted {
+            return;
+        }
+        let Some(state) = track.layers.get_mut(layer) else { return };
+        let extended = state.sequence.extend(incoming.sequence);
+        if let Some(ssrc) = incoming.ssrc {
+            if state.ssrc != ssrc || extended.restarted {
+                if state.ssrc != 0 {
+                    state.nack.reset();
+                    state.stats.restart();
+                    state.history.clear();
+                    state.red = None;
+                }
+                state.ssrc = ssrc;
+            }
+            state.stats.on_packet(extended.seq, incoming.header.timestamp, now);
+        }
+        state.nack.on_packet(extended.seq, now);
+        let time = state.time.extend(incoming.header.timestamp);
+        if let Some(primary) = incoming.red {
+            let unpacker = state.red.get_or_insert_with(|| RedUnpacker::new(primary));
+            let Ok(frames) = unpacker.unpack(extended.seq, incoming.header.timestamp, &incoming.payload) else {
+                return;
+            };
+            for frame in frames {
+                let back = incoming.header.timestamp.wrapping_sub(frame.timestamp);
+                let packet = MediaPacket {
+                    sequence: frame.seq,
+                    time: time.saturating_sub(u64::from(back)),
+                    marker: incoming.header.marker && !frame.recovered,
+                    payload: frame.payload,
+                    arrival: now,
+                    level: incoming.level,
+                    red: (!frame.recovered).then(|| incoming.payload.clone()),
+                };
+                self.fan_out(key, layer, packet, frame.timestamp, now);
+            }
+            return;
+        }
+        let packet = MediaPacket {
+            sequence: extended.seq,
+            time,
+            marker: incoming.header.marker,
+            payload: incoming.payload,
+            arrival: now,
+            level: incoming.level,
+            red: None,
+        };
+        self.fan_out(key, layer, packet, incoming.header.timestamp, now);
+    }
+
+    pub(super) fn feed(&mut self, key: TrackKey, source: SourcePacket, now: Instant) {
+        let Some(track) = self.tracks.get_mut(&key) else { return };
+        if track.config.muted {
+            return;
+        }
+        let Some(layer) = track.layers.first_mut() else { return };
+        layer.stats.on_packet(source.sequence, source.timestamp, now);
+        let time = layer.time.extend(source.timestamp);
+        let packet = MediaPacket {
+            sequence: source.sequence,
+            time,
+            marker: source.marker,
+            payload: source.payload,
+            arrival: now,
+            level: None,
+            red: None,
+        };
+        self.fan_out(key, 0, packet, source.timestamp, now);
+    }
+
+    /// One packet to everybody who wants it.
+    pub(super) fn fan_out(&mut self, key: TrackKey, layer: usize, packet: MediaPacket, timestamp: u32, now: Instant) {
+        let Some(track) = self.tracks.get_mut(&key) else { return };
+        let keyframe = track.starts_keyframe(&packet.payload);
+        track.note(layer, &packet, timestamp, keyframe, now);
+        let video = track.is_video();
+        let codec = track.config.codec.codec;
+        let frame_ticks = track.config.codec.clock_rate / if video { 30 } else { 50 };
+        let mut wanting: SmallVec<[usize; 3]> = SmallVec::new();
+        let layers = track.layers.len();
+        let Track { subs, last_packet, .. } = track;
+        for sub in subs.iter_mut() {
+            if sub.paused {
+                continue;
+            }
+            if !sub.burst.is_empty() {
+                // Live packets queue behind the cached group, so that order holds.
+                sub.burst.push_back((packet.clone(), timestamp));
+                continue;
+            }
+            if video {
+                let target = super::layers::choose(last_packet, sub.wish, now).unwrap_or(layer);
+                if sub.current != Some(target) {
+                    if layer == target && keyframe && !sub.waits_for_better(layer, layers, now) {
+                        if ready_for_media(sub, &self.transports, now) {
+                            sub.switch(layer, &packet, timestamp, frame_ticks, now);
+                        }
+                    } else if !wanting.contains(&target) {
+                        wanting.push(target);
+                    }
+                }
+            } else if sub.current.is_none() && ready_for_media(sub, &self.transports, now) {
+                sub.switch(layer, &packet, timestamp, frame_ticks, now);
+            }
+            if sub.current != Some(layer) {
+                continue;
+            }
+            deliver(sub, &packet, timestamp, codec, &mut self.transports, &mut self.egress, now);
+        }
+        for layer in wanting {
+            self.request_keyframe(key, layer, now);
+        }
+    }
+}
+
+struct Incoming {
+    sequence: u16,
+    header: RtpHeader,
+    payload: Bytes,
+    /// None for a retransmission, which says nothing of loss.
+    ssrc: Option<u32>,
+    level: Option<AudioLevel>,
+    /// The primary payload type, when the payload is RFC 2198.
+    red: Option<u8>,
+}

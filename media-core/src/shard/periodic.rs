@@ -1,0 +1,254 @@
+//! What happens by the clock: timers of transports, reports, speech, layers out of use.
+
+use super::config::TransportConfig;
+use super::run::Shard;
+use super::sub::{Sink, ntp_now};
+use super::{RoomKey, ShardEvent, TrackKey, TransportKey, may_speak};
+use crate::rtp::rtcp::{self, SenderReport};
+use smallvec::SmallVec;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+const TICK_BUSY: Duration = Duration::from_millis(20);
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+const QUALITY_EVERY: Duration = Duration::from_secs(2);
+/// How long a layer nobody wants goes on before its publisher is told.
+const UNWANTED_FOR: Duration = Duration::from_secs(3);
+
+impl Shard {
+    pub(super) fn timers(&mut self, now: Instant) {
+        for _ in 0..4096 {
+            match self.timers.peek() {
+                Some(Reverse((at, _))) if *at <= now => {}
+                _ => break,
+            }
+            let Some(Reverse((at, key))) = self.timers.pop() else { break };
+            let Some(transport) = self.transports.get_mut(&key) else { continue };
+            if transport.scheduled != Some(at) {
+                continue;
+            }
+            transport.scheduled = None;
+            let result = catch_unwind(AssertUnwindSafe(|| self.tick(key, now)));
+            if result.is_err() {
+                self.stats.panics += 1;
+                if let Some(transport) = self.transports.get_mut(&key) {
+                    transport.fail("an internal fault in its timers".into());
+                }
+            }
+            if let Some(transport) = self.transports.get(&key)
+                && !transport.dead
+            {
+                let at = transport.next_timeout().max(now + Duration::from_millis(1));
+                self.schedule(key, at);
+            }
+        }
+    }
+
+    /// Makes sure the transport is looked at by `at`. One live entry each; older ones are skipped when popped.
+    pub(super) fn schedule(&mut self, key: TransportKey, at: Instant) {
+        let Some(transport) = self.transports.get_mut(&key) else { return };
+        if transport.scheduled.is_none_or(|scheduled| at < scheduled) {
+            transport.scheduled = Some(at);
+            self.timers.push(Reverse((at, key)));
+        }
+    }
+
+    pub(super) fn tick(&mut self, key: TransportKey, now: Instant) {
+        let Some(transport) = self.transports.get_mut(&key) else { return };
+        transport.tick(&mut self.egress, now);
+        if transport.next_tick > now {
+            return;
+        }
+        let Some(config) = transport.config.clone() else {
+            transport.next_tick = now + super::run::TICK_IDLE;
+            return;
+        };
+        let receives = config.receive.iter().any(|section| section.track.is_some());
+        transport.next_tick = now + if receives { TICK_BUSY } else { super::run::TICK_IDLE };
+        if !transport.is_connected() {
+            return;
+        }
+        let report = now >= transport.next_report;
+        if report {
+            transport.next_report = now + REPORT_EVERY;
+        }
+        let (ours, media) = (transport.ssrc, transport.twcc_media_ssrc);
+        if config.extensions.transport_cc != 0 {
+            let mut feedback = Vec::new();
+            while transport.twcc.poll(now, media, ours, &mut feedback) {
+                transport.send_rtcp(&mut self.egress, |out| out.extend_from_slice(&feedback));
+                feedback.clear();
+            }
+        }
+        for (index, section) in config.receive.iter().enumerate() {
+            let Some(track_key) = section.track else { continue };
+            self.receive_feedback(key, index, track_key, section.nack, report, now);
+        }
+        if report {
+            self.sender_reports(key, &config, now);
+            self.quality(key, &config, now);
+        }
+    }
+
+    /// NACKs, receiver reports and held-back keyframe requests towards a publisher.
+    pub(super) fn receive_feedback(
+        &mut self,
+        key: TransportKey,
+        section: usize,
+        track: TrackKey,
+        nack: bool,
+        report: bool,
+        now: Instant,
+    ) {
+        let Some(transport) = self.transports.get_mut(&key) else { return };
+        let Some(state) = self.tracks.get_mut(&track) else { return };
+        let ours = transport.ssrc;
+        let rtt = transport.rtt;
+        let mut wanting: SmallVec<[usize; 3]> = SmallVec::new();
+        for (index, layer) in state.layers.iter_mut().enumerate() {
+            let Some(media) = transport.ssrc_of(section, index) else { continue };
+            if nack {
+                let due = layer.nack.poll(now, rtt);
+                if !due.is_empty() {
+                    self.stats.nacks_out += due.len() as u64;
+                    transport.send_rtcp(&mut self.egress, |out| {
+                        rtcp::write_receiver_report(out, ours, &[]);
+                        rtcp::write_nack(out, ours, media, &due);
+                    });
+                }
+            }
+            if layer.nack.overflowed() || layer.keyframe_pending {
+                wanting.push(index);
+            }
+            if report && let Some(block) = layer.stats.report(media, now) {
+                transport.send_rtcp(&mut self.egress, |out| rtcp::write_receiver_report(out, ours, &[block]));
+            }
+        }
+        for layer in wanting {
+            self.request_keyframe(track, layer, now);
+        }
+    }
+
+    pub(super) fn sender_reports(&mut self, key: TransportKey, config: &TransportConfig, now: Instant) {
+        for section in &config.send {
+            let Some(track) = self.tracks.get_mut(&section.track) else { continue };
+            let clock_rate = track.config.codec.clock_rate;
+            let Some(sub) = track.subs.iter_mut().find(|sub| sub.key == section.sub) else { continue };
+            let Some(layer) = sub.current else { continue };
+            let clock = track.layers.get(layer).and_then(|layer| layer.clock);
+            let ntp = ntp_now();
+            let rtp_time = match (clock, sub.munger.last_sent()) {
+                (Some(point), _) => {
+                    let elapsed = ntp.wrapping_sub(point.ntp) as i64;
+                    let ticks = ((i128::from(elapsed) * i128::from(clock_rate)) >> 32) as i64;
+                    sub.map_time(point.rtp).wrapping_add(ticks as u32)
+                }
+                (None, Some((last, at))) => {
+                    let ticks = now.saturating_duration_since(at).as_micros() * u128::from(clock_rate) / 1_000_000;
+                    last.wrapping_add(ticks as u32)
+                }
+                (None, None) => continue,
+            };
+            let Sink::Transport(outgoing) = &mut sub.sink else { continue };
+            outgoing.last_report = Some(now);
+            let report = SenderReport {
+                ssrc: outgoing.ssrc,
+                ntp,
+                rtp_time,
+                packets: outgoing.packets,
+                octets: outgoing.octets,
+                reports: SmallVec::new(),
+            };
+            let Some(transport) = self.transports.get_mut(&key) else { return };
+            transport.send_rtcp(&mut self.egress, |out| {
+                rtcp::write_sender_report(out, &report);
+                rtcp::write_sdes_cname(out, report.ssrc, "rongtong");
+            });
+        }
+    }
+
+    pub(super) fn quality(&mut self, key: TransportKey, config: &TransportConfig, now: Instant) {
+        let Some(transport) = self.transports.get_mut(&key) else { return };
+        if now.saturating_duration_since(transport.last_quality) < QUALITY_EVERY {
+            return;
+        }
+        transport.last_quality = now;
+        let mut loss_down: f32 = 0.0;
+        let mut loss_up: f32 = 0.0;
+        for section in &config.send {
+            if let Some(track) = self.tracks.get(&section.track)
+                && let Some(sub) = track.subs.iter().find(|sub| sub.key == section.sub)
+                && let Some(outgoing) = sub.transport()
+            {
+                loss_down = loss_down.max(outgoing.loss);
+            }
+        }
+        for section in &config.receive {
+            if let Some(track) = section.track.and_then(|track| self.tracks.get(&track)) {
+                for layer in &track.layers {
+                    let missing = layer.nack.outstanding() as f32;
+                    loss_up = loss_up.max((missing / 100.0).min(1.0));
+                }
+            }
+        }
+        let rtt_ms = transport.rtt.as_secs_f32() * 1000.0;
+        if let Some(room) = self.rooms.get(&transport.room) {
+            let _ = room.events.send(ShardEvent::Quality { transport: key, loss_up, loss_down, rtt_ms });
+        }
+    }
+
+    /// Speech levels of every room, and layers that fell out of use.
+    pub(super) fn levels(&mut self, now: Instant) {
+        let mut spoken: HashMap<RoomKey, Vec<(TrackKey, f32)>> = HashMap::new();
+        let mut unwanted: Vec<TrackKey> = Vec::new();
+        for (&key, track) in &mut self.tracks {
+            if track.unwanted_since.is_some() {
+                unwanted.push(key);
+            }
+            if track.is_video() {
+                continue;
+            }
+            let level = track.meter.take();
+            if level > 0.0 && !track.config.muted && may_speak(track.config.source) {
+                spoken.entry(track.config.room).or_default().push((key, level));
+            }
+        }
+        for (room, state) in &mut self.rooms {
+            let levels = spoken.remove(room).unwrap_or_default();
+            let silent = levels.is_empty();
+            if !silent || state.speaking {
+                let _ = state.events.send(ShardEvent::Levels(levels));
+            }
+            state.speaking = !silent;
+        }
+        for key in unwanted {
+            self.update_wanted(key, now);
+        }
+    }
+
+    /// Tells a publisher which layers have viewers: more at once, fewer after a while.
+    pub(super) fn update_wanted(&mut self, key: TrackKey, now: Instant) {
+        let Some(track) = self.tracks.get_mut(&key) else { return };
+        if !track.is_video() || track.config.feed.is_some() {
+            return;
+        }
+        let wanted = track.wanted_now();
+        let told = track.wanted.unwrap_or([true; 3]);
+        if wanted == told {
+            track.unwanted_since = None;
+            return;
+        }
+        let grows = wanted.iter().zip(told).any(|(&new, old)| new && !old);
+        let since = *track.unwanted_since.get_or_insert(now);
+        if !grows && now.saturating_duration_since(since) < UNWANTED_FOR {
+            return;
+        }
+        track.unwanted_since = None;
+        track.wanted = Some(wanted);
+        if let Some(room) = self.rooms.get(&track.config.room) {
+            let _ = room.events.send(ShardEvent::LayersWanted { track: key, wanted });
+        }
+    }
+}

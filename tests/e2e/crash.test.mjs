@@ -12,24 +12,25 @@ import { Server } from "./harness.mjs";
 const RECORD_MS = 8000;
 /** What may be missing: the fragment that was being written, and a little for the disk. */
 const LOSS_MS = 2000;
-let server, chrome, camera, cameraId, pages, recording, killedAt;
+let server, browsers, camera, cameraId, pages, recording, killedAt;
 
 before(async () => {
   camera = await gstCamera(500);
   server = await Server.start();
   await server.signIn();
-  chrome = await browser();
+  // One browser each: two pages of one browser that reopen its fake camera at the same moment
+  // may get no frame from it ever again.
+  browsers = [await browser(), await browser()];
   await server.api("POST", "/rooms", { name: "night", title: "night" });
   cameraId = (await server.api("POST", "/cameras", { name: "gate", url: camera.url })).id;
   await server.api("POST", "/rooms/night/cameras", { camera_id: cameraId });
-  const contexts = [];
-  for (let i = 0; i < 2; i++) contexts.push(await chrome.newContext({ permissions: ["camera", "microphone"], locale: "zh-CN" }));
+  const contexts = await Promise.all(browsers.map((it) => it.newContext({ permissions: ["camera", "microphone"], locale: "zh-CN" })));
   pages = [await signIn(contexts[0], server), await newPerson(contexts[1], server, "bert")];
   for (const page of pages) await join(page, server, "night");
 });
 
 after(async () => {
-  await chrome?.close();
+  for (const it of browsers ?? []) await it.close();
   camera?.stop();
   await server?.stop();
 });
@@ -81,7 +82,12 @@ test("right after the restart the recording is listed as recovered and nearly wh
     const line = `${track.participant} ${track.kind} ${track.codec}`;
     ended.set(line, Math.max(ended.get(line) ?? 0, track.start_ms + found.seconds * 1000));
   }
-  for (const [line, end] of ended) assert.ok(end >= until(0) - LOSS_MS, `${line} ends at ${end} ms of ${until(0)}`);
+  for (const [line, end] of ended) {
+    // A browser's microphone sends little in silence, and a sample is written when the next one
+    // tells its length.
+    const spare = line.includes("audio opus") && !line.startsWith("camera:") ? 3000 : 0;
+    assert.ok(end >= until(0) - LOSS_MS - spare, `${line} ends at ${end} ms of ${until(0)}`);
+  }
 });
 
 test("the pages come back by themselves and frames flow again", async () => {

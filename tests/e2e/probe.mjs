@@ -15,7 +15,8 @@ export async function probe(server, path) {
   await writeFile(file, Buffer.from(await response.arrayBuffer()));
   const { stdout } = await run("ffprobe", ["-v", "error", "-show_streams", "-show_format", "-of", "json", file]);
   const { streams, format } = JSON.parse(stdout);
-  const decode = await run("ffmpeg", ["-v", "error", "-i", file, "-map", "0", "-f", "null", "-"]);
+  // Frames come when they come: no frame rate is imposed on them.
+  const decode = await run("ffmpeg", ["-v", "error", "-i", file, "-map", "0", "-fps_mode", "passthrough", "-enc_time_base", "-1", "-f", "null", "-"]);
   return {
     seconds: Number(format.duration),
     streams: streams.map((it) => ({ kind: it.codec_type, codec: it.codec_name, seconds: Number(it.duration ?? format.duration), width: it.width })),

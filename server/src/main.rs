@@ -6,6 +6,7 @@ mod demo;
 mod docs;
 mod glue;
 mod health;
+mod linger;
 mod listen;
 mod serve;
 mod simulate;

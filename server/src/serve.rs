@@ -3,7 +3,7 @@
 use crate::glue::{PreviewMinter, RecorderOfCameras, room_lookup};
 use crate::health::{self, Health};
 use crate::system::{self, SystemState};
-use crate::{console, docs, listen};
+use crate::{console, docs, linger, listen};
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -167,7 +167,8 @@ fn application(parts: Parts) -> Router {
         .merge(signaling.router())
         .fallback(console::serve)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(tower_http::compression::CompressionLayer::new());
+        .layer(tower_http::compression::CompressionLayer::new())
+        .layer(axum::middleware::map_request(linger::over_unread_bodies));
     web::stack(app, platform)
 }
 

@@ -256,8 +256,7 @@ function flood(path, headers) {
     });
     const lines = Object.entries({ host: "127.0.0.1", "content-type": "application/json", ...headers }).map(([name, value]) => `${name}: ${value}\r\n`);
     socket.write(`POST /api/v1${path} HTTP/1.1\r\n${lines.join("")}\r\n`);
-    // Written right after a look at what has come: a write on a connection that is already
-    // over would throw away an answer that nobody has read yet.
+    // As a client does that looks for an answer while it sends, and stops when there is one.
     const more = () => {
       if (result.sent >= 100 || socket.destroyed || result.text) return;
       result.sent++;

@@ -69,6 +69,7 @@ fn demo_camera(id: &str, name: &str, url: &str, now: i64) -> camera_rows::Camera
         url: url.to_owned(),
         username: String::new(),
         secret: None,
+        url_secret: None,
         transport: "tcp".into(),
         keep: false,
         disabled: false,

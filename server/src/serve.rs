@@ -44,6 +44,7 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
     let bootstrap = Bootstrap::open(&config).await?;
     let tls = listen::tls(&bootstrap.tls)?;
     let platform = bootstrap.platform.clone();
+    rongtong_rtsp::upkeep::seal_addresses(&platform).await?;
 
     let rooms = Rooms::new(start_shards(&config)?)?;
     watch_media(&platform, &rooms);

@@ -23,6 +23,7 @@ pub mod rest;
 mod service;
 pub mod session;
 mod status;
+pub mod upkeep;
 
 pub use config::CamerasConfig;
 pub use presence::{camera_of_room, identity, own_room};

@@ -3,6 +3,7 @@
 //! The code is the API's; the sentences are shown as they are. A detail is for
 //! experts: one line, without credentials (URLs lose theirs before they get here).
 
+use crate::address::Secrets;
 use serde::Serialize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -177,9 +178,10 @@ pub(crate) enum Stage {
 }
 
 impl Failure {
-    /// retina's errors carry a status code or, failing that, only their sentence.
-    pub(crate) fn from_retina(stage: Stage, error: &retina::Error) -> Self {
-        let text = error.to_string();
+    /// retina's errors carry a status code or, failing that, only their sentence, in which a
+    /// camera may say back the `secrets` that it was sent.
+    pub(crate) fn from_retina(stage: Stage, error: &retina::Error, secrets: &Secrets) -> Self {
+        let text = secrets.hide(&error.to_string());
         let reason = match error.status_code() {
             Some(401 | 403) => Reason::AuthFailed,
             Some(404 | 454) if stage == Stage::Describe => Reason::NotFound,

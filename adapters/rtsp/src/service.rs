@@ -21,7 +21,7 @@ use rongtong_media_core::room::{
 use rongtong_platform::crypto::Keys;
 use rongtong_platform::metrics::{Gauges, Metrics};
 use rongtong_platform::storage::{Db, StorageError};
-use rongtong_platform::store::cameras::{self, CameraRow, open_password};
+use rongtong_platform::store::cameras::{self, CameraRow, open_password, open_withheld};
 use rongtong_platform::store::rooms::{camera_places, remove_camera};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -256,17 +256,20 @@ impl Cameras {
     }
 
     fn recipe(&self, row: &CameraRow) -> Recipe {
-        let target = match (CameraUrl::parse(&row.url), open_password(&self.keys, row)) {
-            (Ok((url, _)), Ok(password)) => Ok(Target {
-                url,
-                credentials: (!row.username.is_empty())
-                    .then(|| Credentials { username: row.username.clone(), password: password.unwrap_or_default() }),
-                transport: if row.transport == "udp" { Transport::Udp } else { Transport::Tcp },
-            }),
-            (Err(error), _) => Err(Failure::new(Reason::Internal, error.to_string())),
-            (_, Err(error)) => Err(Failure::new(Reason::Internal, error.to_string())),
-        };
+        let target = self.target(row).map_err(|error| Failure::new(Reason::Internal, error));
         Recipe { name: row.name.clone(), target, keep: row.keep, enabled: !row.disabled }
+    }
+
+    fn target(&self, row: &CameraRow) -> Result<Target, String> {
+        let withheld = open_withheld(&self.keys, row).map_err(|error| error.to_string())?;
+        let password = open_password(&self.keys, row).map_err(|error| error.to_string())?;
+        let username = row.username.clone();
+        Ok(Target {
+            url: CameraUrl::stored(&row.url, &withheld).map_err(|error| error.to_string())?,
+            credentials: (!username.is_empty())
+                .then(|| Credentials { username, password: password.unwrap_or_default() }),
+            transport: if row.transport == "udp" { Transport::Udp } else { Transport::Tcp },
+        })
     }
 
     fn count(&self, state: CameraState) -> usize {

@@ -3,7 +3,7 @@
 //!
 //! Keep-alives are retina's. Every step has a time limit, and says what failed.
 
-use crate::address::{CameraUrl, Credentials};
+use crate::address::{CameraUrl, Credentials, Secrets};
 use crate::plan::{Offered, Plan};
 use crate::reason::{Failure, Reason, Stage};
 use bytes::Bytes;
@@ -103,11 +103,13 @@ pub enum Received {
 pub struct CameraSession {
     plan: Plan,
     playing: Session<Playing>,
+    secrets: Secrets,
 }
 
 impl CameraSession {
     /// DESCRIBE, SETUP, PLAY, each within `limit`.
     pub async fn open(target: &Target, limit: Duration, trace: &mut Trace) -> Result<Self, Failure> {
+        let secrets = Secrets::of(&target.url, target.credentials.as_ref());
         let options = SessionOptions::default()
             .creds(target.credentials.as_ref().map(|credentials| retina::client::Credentials {
                 username: credentials.username.clone(),
@@ -118,12 +120,13 @@ impl CameraSession {
             .teardown(TeardownPolicy::Auto);
 
         let describe = async {
-            let session = Session::describe(target.url.url().clone(), options)
+            let url = target.url.to_send().map_err(|error| Failure::new(Reason::Internal, error.to_string()))?;
+            let session = Session::describe(url, options)
                 .await
-                .map_err(|error| Failure::from_retina(Stage::Describe, &error))?;
+                .map_err(|error| Failure::from_retina(Stage::Describe, &error, &secrets))?;
             let plan = plan(&session);
             let names: Vec<&str> = session.streams().iter().map(retina::client::Stream::encoding_name).collect();
-            let detail = names.join(", ").chars().take(200).collect();
+            let detail = secrets.hide(&names.join(", ")).chars().take(200).collect();
             if plan.is_empty() {
                 return Err(Failure::new(Reason::NoUsableTrack, format!("offered: {detail}")));
             }
@@ -141,7 +144,7 @@ impl CameraSession {
                 session
                     .setup(stream.index, options)
                     .await
-                    .map_err(|error| Failure::from_retina(Stage::Setup, &error))?;
+                    .map_err(|error| Failure::from_retina(Stage::Setup, &error, &secrets))?;
             }
             Ok((session, target.transport.as_str().to_owned()))
         };
@@ -153,11 +156,11 @@ impl CameraSession {
                 .initial_timestamp(InitialTimestampPolicy::Ignore)
                 .initial_seq(InitialSequenceNumberPolicy::Ignore)
                 .unknown_rtcp_ssrc(UnknownRtcpSsrcPolicy::DropPackets);
-            let playing = session.play(options).await.map_err(|error| Failure::from_retina(Stage::Play, &error))?;
+            let playing = session.play(options).await.map_err(|error| Failure::from_retina(Stage::Play, &error, &secrets))?;
             Ok((playing, String::new()))
         };
         let playing = trace.step("play", limit, play).await?;
-        Ok(Self { plan, playing })
+        Ok(Self { plan, playing, secrets })
     }
 
     pub fn plan(&self) -> &Plan {
@@ -189,7 +192,7 @@ impl CameraSession {
                     }
                 }
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(Failure::from_retina(Stage::Media, &error)),
+                Some(Err(error)) => return Err(Failure::from_retina(Stage::Media, &error, &self.secrets)),
                 None => return Err(Failure::new(Reason::Closed, "the camera ended the session")),
             }
         }

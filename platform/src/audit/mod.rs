@@ -179,18 +179,76 @@ impl Audit {
         .bind(&row.hash)
         .execute(&mut *conn)
         .await?;
-        let mac = head_mac(&self.keys, row.seq, &row.hash);
+        self.set_head(conn, row.seq, &row.hash).await?;
+        Ok(row.seq)
+    }
+
+    async fn set_head(&self, conn: &mut Conn, seq: i64, hash: &str) -> Result<(), StorageError> {
         sqlx::query(
             "insert into audit_head (id, seq, hash, mac) values (1, $1, $2, $3) \
              on conflict (id) do update set seq = excluded.seq, hash = excluded.hash, \
              mac = excluded.mac",
         )
-        .bind(row.seq)
-        .bind(&row.hash)
-        .bind(mac)
+        .bind(seq)
+        .bind(hash)
+        .bind(head_mac(&self.keys, seq, hash))
         .execute(conn)
         .await?;
-        Ok(row.seq)
+        Ok(())
+    }
+
+    /// Replaces the details for which `change` gives others, chains the rows from the first such
+    /// row on anew, and says so in an entry `audit.redact` that names the rows and the head before.
+    ///
+    /// Only for what must not stand in a log, such as a password. The caller verifies first:
+    /// chaining a changed log anew would hide the change. Returns the numbers of the changed rows.
+    pub async fn redact_on(
+        &self,
+        conn: &mut Conn,
+        reason: &str,
+        change: impl Fn(&AuditRow) -> Option<String> + Send,
+    ) -> Result<Vec<i64>, StorageError> {
+        const PAGE: i64 = 1000;
+        let (mut changed, mut seq) = (Vec::new(), 0);
+        let (mut hash, mut head_before) = (String::new(), String::new());
+        loop {
+            let page: Vec<AuditRow> = sqlx::query_as("select * from audit where seq > $1 order by seq limit $2")
+                .bind(seq)
+                .bind(PAGE)
+                .fetch_all(&mut *conn)
+                .await?;
+            if page.is_empty() {
+                break;
+            }
+            for mut row in page {
+                seq = row.seq;
+                head_before.clone_from(&row.hash);
+                if let Some(detail) = change(&row) {
+                    row.detail = detail;
+                    changed.push(seq);
+                } else if changed.is_empty() {
+                    hash = row.hash;
+                    continue;
+                }
+                if seq > 1 {
+                    row.prev_hash = hash;
+                }
+                hash = entry_hash(&row);
+                sqlx::query("update audit set detail = $1, prev_hash = $2, hash = $3 where seq = $4")
+                    .bind(&row.detail)
+                    .bind(&row.prev_hash)
+                    .bind(&hash)
+                    .bind(seq)
+                    .execute(&mut *conn)
+                    .await?;
+            }
+        }
+        if !changed.is_empty() {
+            self.set_head(conn, seq, &hash).await?;
+            let detail = serde_json::json!({ "reason": reason, "rows": &changed, "head_before": head_before });
+            self.append_on(conn, Entry::new("system", "audit.redact", "audit:").detail(detail)).await?;
+        }
+        Ok(changed)
     }
 
     /// Rows that pass the filter, newest first.

@@ -129,3 +129,30 @@ async fn listing_filters_by_actor_action_and_number() {
     assert_eq!(list(AuditFilter { before: Some(3), ..filter.clone() }).await, 2);
     assert_eq!(list(AuditFilter { to: Some(0), ..filter }).await, 0);
 }
+
+#[tokio::test]
+async fn a_redaction_is_chained_told_and_leaves_nothing_of_what_it_took() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = log(&dir, 5).await;
+    let before = audit.verify().await.unwrap().head;
+    let on = audit.clone();
+    let changed = audit
+        .db
+        .write(move |conn| {
+            Box::pin(async move {
+                let take = |row: &AuditRow| [2, 4].contains(&row.seq).then(|| r#"{"role":"***"}"#.to_owned());
+                on.redact_on(conn, "test", take).await
+            })
+        })
+        .await
+        .unwrap();
+    assert_eq!(changed, [2, 4]);
+    let found = audit.verify().await.unwrap();
+    assert_eq!((found.rows, found.fault), (6, None));
+    let rows = audit.list(&AuditFilter::default(), 10).await.unwrap();
+    let told: serde_json::Value = serde_json::from_str(&rows[0].detail).unwrap();
+    assert_eq!((rows[0].action.as_str(), &told["rows"], &told["head_before"]), ("audit.redact", &json!([2, 4]), &json!(before)));
+    assert_eq!(rows.iter().filter(|row| row.detail.contains("***")).count(), 2);
+    tamper(&audit, "update audit set detail = '{}' where seq = 4").await;
+    assert_eq!(audit.verify().await.unwrap().fault, Some(Fault::Changed { seq: 4 }));
+}

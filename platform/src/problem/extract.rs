@@ -78,7 +78,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 }
 
 fn json(rejection: JsonRejection) -> Problem {
-    let reason = rejection.body_text();
+    let reason = without_values(&rejection.body_text());
     match &rejection {
         JsonRejection::JsonDataError(_) => Problem::invalid(said(
             format!("内容与要求不符：{reason}"),
@@ -97,5 +97,35 @@ fn json(rejection: JsonRejection) -> Problem {
             Problem::too_large(said("内容过大。", "The body is too large."))
         }
         _ => Problem::bad_request(said("内容没有完整到达。", "The body did not arrive whole.")),
+    }
+}
+
+/// serde says the value that it did not like, which may be a password in the wrong place.
+fn without_values(reason: &str) -> String {
+    let mut out = reason.to_owned();
+    for head in ["invalid type: ", "invalid value: "] {
+        let Some(start) = out.find(head).map(|at| at + head.len()) else { continue };
+        let end = out[start..].rfind(", expected ").map_or(out.len(), |at| start + at);
+        // `string "x"`, `integer `5``: the first word is the kind.
+        let kind = out[start..end].split([' ', '"', '`']).next().unwrap_or_default().len();
+        out.replace_range(start + kind..end, "");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_values;
+
+    #[test]
+    fn a_refusal_says_what_was_expected_and_not_what_came() {
+        for (said, kept) in [
+            ("invalid type: integer `12345678`, expected a string at line 1", "invalid type: integer, expected a string at line 1"),
+            ("keep: invalid type: string \"a, expected `b\", expected a boolean", "keep: invalid type: string, expected a boolean"),
+            ("invalid value: string \"canary\"", "invalid value: string"),
+            ("missing field `url`", "missing field `url`"),
+        ] {
+            assert_eq!(without_values(said), kept);
+        }
     }
 }

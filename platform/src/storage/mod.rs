@@ -83,6 +83,8 @@ impl Db {
                 Synchronous::Full => SqliteSynchronous::Full,
             })
             .busy_timeout(Duration::from_secs(5))
+            // What is deleted or replaced is overwritten, so that no page keeps what was taken out.
+            .pragma("secure_delete", "on")
             .foreign_keys(true);
         let writing = SqlitePoolOptions::new()
             .max_connections(1)
@@ -115,6 +117,13 @@ impl Db {
     {
         match self {
             Self::Sqlite { writer, .. } => writer.run(job).await,
+        }
+    }
+
+    /// Leaves nothing on disk of what was deleted or replaced before; takes as long as copying the database.
+    pub async fn compact(&self) -> Result<(), StorageError> {
+        match self {
+            Self::Sqlite { writer, .. } => writer.compact().await,
         }
     }
 

@@ -38,6 +38,7 @@ pub struct Writer {
 
 enum Message {
     Run(Queued),
+    Compact(oneshot::Sender<Result<(), StorageError>>),
     Stop,
 }
 
@@ -82,6 +83,12 @@ impl Writer {
         answered.await.map_err(|_| StorageError::Stopped)?
     }
 
+    pub(super) async fn compact(&self) -> Result<(), StorageError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Message::Compact(answer)).await.map_err(|_| StorageError::Stopped)?;
+        answered.await.map_err(|_| StorageError::Stopped)?
+    }
+
     pub(super) async fn stop(&self) {
         let _ = self.queue.send(Message::Stop).await;
         let ended = self.ended.lock().take();
@@ -92,24 +99,39 @@ impl Writer {
 }
 
 async fn serve(pool: &SqlitePool, mut jobs: mpsc::Receiver<Message>) {
-    let mut stopping = false;
-    while !stopping {
-        let Some(Message::Run(first)) = jobs.recv().await else {
-            return;
-        };
-        let mut group = vec![first];
-        while group.len() < GROUP {
-            match jobs.try_recv() {
-                Ok(Message::Run(job)) => group.push(job),
-                Ok(Message::Stop) => {
-                    stopping = true;
-                    break;
+    let mut next = jobs.recv().await;
+    while let Some(message) = next.take() {
+        match message {
+            Message::Stop => return,
+            Message::Compact(answer) => {
+                let _ = answer.send(compact(pool).await);
+            }
+            Message::Run(first) => {
+                let mut group = vec![first];
+                while group.len() < GROUP {
+                    match jobs.try_recv() {
+                        Ok(Message::Run(job)) => group.push(job),
+                        Ok(other) => {
+                            next = Some(other);
+                            break;
+                        }
+                        Err(_) => break,
+                    }
                 }
-                Err(_) => break,
+                commit(pool, group).await;
             }
         }
-        commit(pool, group).await;
+        if next.is_none() {
+            next = jobs.recv().await;
+        }
     }
+}
+
+/// Writes the file anew without free pages, then empties the log, neither of which a transaction can.
+async fn compact(pool: &SqlitePool) -> Result<(), StorageError> {
+    sqlx::query("vacuum").execute(pool).await?;
+    sqlx::query("pragma wal_checkpoint(truncate)").execute(pool).await?;
+    Ok(())
 }
 
 /// Runs the jobs in one transaction and tells each caller how it ended.

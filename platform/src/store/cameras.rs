@@ -3,7 +3,7 @@
 use sqlx::QueryBuilder;
 
 use crate::crypto::{ColumnPlace, EnvelopeError, Keys};
-use crate::storage::{Db, StorageError};
+use crate::storage::{Conn, Db, StorageError};
 
 /// One camera.
 #[derive(Clone, Debug, Eq, PartialEq, sqlx::FromRow)]
@@ -16,6 +16,8 @@ pub struct CameraRow {
     pub username: String,
     /// Sealed by [`seal_password`]; `None` for none.
     pub secret: Option<String>,
+    /// Sealed by [`seal_withheld`]: passwords that stood among the parameters of `url`; `None` for none.
+    pub url_secret: Option<String>,
     /// `tcp` or `udp`.
     pub transport: String,
     /// Stay connected also when nobody watches.
@@ -26,21 +28,38 @@ pub struct CameraRow {
     pub updated_at: i64,
 }
 
-fn place(id: &str) -> ColumnPlace<'_> {
-    ColumnPlace { table: "cameras", column: "secret", row: id }
+fn place<'a>(column: &'static str, id: &'a str) -> ColumnPlace<'a> {
+    ColumnPlace { table: "cameras", column, row: id }
 }
 
 /// The text for [`CameraRow::secret`] of the camera with this id.
 pub fn seal_password(keys: &Keys, id: &str, password: &str) -> Result<String, EnvelopeError> {
-    keys.columns().seal(place(id), password.as_bytes())
+    keys.columns().seal(place("secret", id), password.as_bytes())
 }
 
 /// The camera's password, if it has one.
 pub fn open_password(keys: &Keys, camera: &CameraRow) -> Result<Option<String>, EnvelopeError> {
-    let Some(sealed) = &camera.secret else {
+    open(keys, "secret", &camera.id, camera.secret.as_deref())
+}
+
+/// The text for [`CameraRow::url_secret`] of the camera with this id.
+pub fn seal_withheld(keys: &Keys, id: &str, values: &[String]) -> Result<Option<String>, EnvelopeError> {
+    if values.is_empty() {
         return Ok(None);
-    };
-    let bytes = keys.columns().open(place(&camera.id), sealed)?;
+    }
+    // No value holds a line break: it stood in an address.
+    keys.columns().seal(place("url_secret", id), values.join("\n").as_bytes()).map(Some)
+}
+
+/// What [`seal_withheld`] sealed.
+pub fn open_withheld(keys: &Keys, camera: &CameraRow) -> Result<Vec<String>, EnvelopeError> {
+    let text = open(keys, "url_secret", &camera.id, camera.url_secret.as_deref())?;
+    Ok(text.iter().flat_map(|text| text.split('\n')).map(str::to_owned).collect())
+}
+
+fn open(keys: &Keys, column: &'static str, id: &str, sealed: Option<&str>) -> Result<Option<String>, EnvelopeError> {
+    let Some(sealed) = sealed else { return Ok(None) };
+    let bytes = keys.columns().open(place(column, id), sealed)?;
     String::from_utf8(bytes).map(Some).map_err(|_| EnvelopeError::Form)
 }
 
@@ -48,14 +67,15 @@ pub async fn insert(db: &Db, camera: CameraRow) -> Result<(), StorageError> {
     db.write(move |conn| {
         Box::pin(async move {
             sqlx::query(
-                "insert into cameras (id, name, url, username, secret, transport, keep, disabled, \
-                 created_at, updated_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                "insert into cameras (id, name, url, username, secret, url_secret, transport, keep, disabled, \
+                 created_at, updated_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             )
             .bind(camera.id)
             .bind(camera.name)
             .bind(camera.url)
             .bind(camera.username)
             .bind(camera.secret)
+            .bind(camera.url_secret)
             .bind(camera.transport)
             .bind(camera.keep)
             .bind(camera.disabled)
@@ -88,27 +108,28 @@ pub async fn list(db: &Db, after: Option<(&str, &str)>, limit: u32) -> Result<Ve
 
 /// Writes everything but id and creation time; false when there is no such camera.
 pub async fn update(db: &Db, camera: CameraRow) -> Result<bool, StorageError> {
-    db.write(move |conn| {
-        Box::pin(async move {
-            let done = sqlx::query(
-                "update cameras set name = $1, url = $2, username = $3, secret = $4, \
-                 transport = $5, keep = $6, disabled = $7, updated_at = $8 where id = $9",
-            )
-            .bind(camera.name)
-            .bind(camera.url)
-            .bind(camera.username)
-            .bind(camera.secret)
-            .bind(camera.transport)
-            .bind(camera.keep)
-            .bind(camera.disabled)
-            .bind(camera.updated_at)
-            .bind(camera.id)
-            .execute(conn)
-            .await?;
-            Ok(done.rows_affected() > 0)
-        })
-    })
-    .await
+    db.write(move |conn| Box::pin(async move { update_on(conn, camera).await })).await
+}
+
+/// [`update`] inside the caller's transaction.
+pub async fn update_on(conn: &mut Conn, camera: CameraRow) -> Result<bool, StorageError> {
+    let done = sqlx::query(
+        "update cameras set name = $1, url = $2, username = $3, secret = $4, url_secret = $5, \
+         transport = $6, keep = $7, disabled = $8, updated_at = $9 where id = $10",
+    )
+    .bind(camera.name)
+    .bind(camera.url)
+    .bind(camera.username)
+    .bind(camera.secret)
+    .bind(camera.url_secret)
+    .bind(camera.transport)
+    .bind(camera.keep)
+    .bind(camera.disabled)
+    .bind(camera.updated_at)
+    .bind(camera.id)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() > 0)
 }
 
 /// Removes a camera and its places in rooms; false when there is no such camera.

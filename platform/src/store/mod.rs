@@ -6,6 +6,7 @@
 pub mod cameras;
 pub mod recordings;
 pub mod rooms;
+pub mod upkeep;
 
 #[cfg(test)]
 mod tests;

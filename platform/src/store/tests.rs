@@ -74,6 +74,7 @@ async fn a_cameras_password_is_sealed_for_its_row() {
         url: "rtsp://192.0.2.1/main".to_owned(),
         username: "admin".to_owned(),
         secret: Some(cameras::seal_password(&keys, "c1", "秘密123").unwrap()),
+        url_secret: cameras::seal_withheld(&keys, "c1", &["a&b".to_owned(), "密".to_owned()]).unwrap(),
         transport: "tcp".to_owned(),
         keep: true,
         disabled: false,
@@ -84,6 +85,7 @@ async fn a_cameras_password_is_sealed_for_its_row() {
     let mut read = cameras::get(&db, "c1").await.unwrap().unwrap();
     assert_eq!(read, camera);
     assert_eq!(cameras::open_password(&keys, &read).unwrap().as_deref(), Some("秘密123"));
+    assert_eq!(cameras::open_withheld(&keys, &read).unwrap(), ["a&b", "密"]);
     read.id = "c2".to_owned();
     assert_eq!(cameras::open_password(&keys, &read), Err(EnvelopeError::Sealed));
     let update = CameraRow { keep: false, secret: None, ..camera };

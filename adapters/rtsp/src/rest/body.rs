@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 pub struct CameraBody {
     id: String,
     name: String,
-    /// Without credentials.
+    /// Without credentials; `***` stands where a password was among its parameters.
     url: String,
     username: String,
     has_password: bool,
@@ -73,7 +73,8 @@ impl CameraBody {
 pub struct NewCamera {
     #[schema(min_length = 1, max_length = 64)]
     pub name: String,
-    /// `rtsp://host:port/path`; credentials in it are taken out.
+    /// `rtsp://host:port/path`; credentials in it are taken out and sealed, whatever characters they have.
+    /// Where a password can't be told from the path, use the fields `username` and `password`.
     #[schema(max_length = 1000)]
     pub url: String,
     pub username: Option<String>,
@@ -110,40 +111,83 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
 }
 
 /// An address with the credentials to use: those in the fields, else those in the URL.
+/// `known` are the withheld values of the address that this one replaces.
 pub fn address(
     url: &str,
     username: Option<&str>,
     password: Option<&str>,
+    known: &[String],
 ) -> Result<(CameraUrl, Option<Credentials>), Problem> {
-    let (url, inside) = CameraUrl::parse(url).map_err(|error| bad_address(&error))?;
-    let credentials = match username.filter(|username| !username.is_empty()) {
-        Some(username) => {
-            let (username, password) = (username.to_owned(), password.unwrap_or_default().to_owned());
-            check_credentials(&username, &password).map_err(|error| bad_address(&error))?;
-            Some(Credentials { username, password })
+    let (mut url, inside) = CameraUrl::parse(url).map_err(bad_address)?;
+    url.fill(known).map_err(bad_address)?;
+    let password = password.filter(|password| !password.is_empty());
+    let credentials = match (username.filter(|username| !username.is_empty()), inside, password) {
+        (Some(username), _, password) => Some(Credentials {
+            username: username.to_owned(),
+            password: password.unwrap_or_default().to_owned(),
+        }),
+        (None, Some(inside), password) => {
+            Some(Credentials { password: password.map_or(inside.password, str::to_owned), ..inside })
         }
-        None => inside,
+        (None, None, Some(_)) => return Err(bad_address(AddressError::NoUsername)),
+        (None, None, None) => None,
     };
+    if let Some(Credentials { username, password }) = &credentials {
+        check_credentials(username, password).map_err(bad_address)?;
+    }
     Ok((url, credentials))
 }
 
-pub fn bad_address(error: &AddressError) -> Problem {
-    match error {
-        AddressError::Credentials => invalid_field(
-            "username",
-            said(
-                "用户名或密码过长或含有控制字符。",
-                "The user name or password is too long or has control characters.",
-            ),
-        ),
-        AddressError::Host | AddressError::Long | AddressError::Scheme => invalid_field(
+/// The sentence names the character or the part, never what stands around it.
+pub fn bad_address(error: AddressError) -> Problem {
+    let (field, text) = match error {
+        AddressError::Ambiguous('@') => (
             "url",
             said(
-                "地址应为 rtsp://主机:端口/路径，最长 1000 个字符。",
-                "The address is rtsp://host:port/path, at most 1,000 characters.",
+                "地址中的“@”分不清属于密码还是路径：密码请填入 password 字段（用户名填入 username），路径里的“@”请写成 %40。",
+                "An \"@\" in the address may belong to a password or to the path: put user name and password into the fields username and password, and write an \"@\" of the path as %40.",
             ),
         ),
-    }
+        AddressError::Ambiguous(character) => {
+            let code = format!("%{:02X}", u32::from(character));
+            (
+                "url",
+                said(
+                    format!("地址中的“{character}”让密码和路径无法区分：请把用户名和密码填入 username 和 password 字段，或把密码里的“{character}”写成 {code}。"),
+                    format!("A \"{character}\" in the address leaves open where the password ends: put user name and password into the fields username and password, or write the \"{character}\" of the password as {code}."),
+                ),
+            )
+        }
+        AddressError::Credentials => (
+            "username",
+            said(
+                "用户名或密码过长（最多 256 个字符）或含有控制字符。",
+                "The user name or password is longer than 256 characters or has control characters.",
+            ),
+        ),
+        AddressError::NoUsername => {
+            ("username", said("有密码时必须填写用户名。", "A password needs a user name; put it into the field username."))
+        }
+        AddressError::Port => (
+            "url",
+            said(
+                "主机后面的端口应为 1 至 65535 的数字；如果“:”属于密码，请使用 username 和 password 字段。",
+                "The port after the host is a number from 1 to 65535; if the \":\" belongs to a password, use the fields username and password.",
+            ),
+        ),
+        AddressError::Withheld => (
+            "url",
+            said("请把地址参数中的 *** 换成密码。", "Write the password where *** stands among the parameters of the address."),
+        ),
+        AddressError::Host | AddressError::Long | AddressError::Scheme => (
+            "url",
+            said(
+                "地址应为 rtsp://主机:端口/路径，最长 1000 个字符；密码请填入 password 字段。",
+                "The address is rtsp://host:port/path, at most 1,000 characters; a password goes into the field password.",
+            ),
+        ),
+    };
+    invalid_field(field, text)
 }
 
 pub fn name_form(name: &str) -> Result<String, Problem> {

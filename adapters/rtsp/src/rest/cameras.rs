@@ -1,14 +1,14 @@
 //! Cameras: list, add, read, change, remove.
 
-use super::body::{CameraBody, CameraPatch, NewCamera, address, language, name_form};
+use super::body::{CameraBody, CameraPatch, NewCamera, address, bad_address, language, name_form};
 use super::{CameraApi, no_such_camera};
-use crate::address::CameraUrl;
+use crate::address::{AddressError, CameraUrl, check_credentials};
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use rongtong_platform::clock::now_ms;
 use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, Query, invalid_field, said};
 use rongtong_platform::rest::{Page, decode_cursor, limit};
-use rongtong_platform::store::cameras::{self, CameraRow, seal_password};
+use rongtong_platform::store::cameras::{self, CameraRow, open_withheld, seal_password, seal_withheld};
 use rongtong_platform::store::rooms::camera_places;
 use rongtong_platform::web::{Permission, Principal};
 use serde::Deserialize;
@@ -102,7 +102,7 @@ pub(super) async fn create(
     Json(body): Json<NewCamera>,
 ) -> Result<(StatusCode, Json<CameraBody>), Problem> {
     principal.require(Permission::ManageCameras)?;
-    let (url, credentials) = address(&body.url, body.username.as_deref(), body.password.as_deref())?;
+    let (url, credentials) = address(&body.url, body.username.as_deref(), body.password.as_deref(), &[])?;
     let id = Uuid::now_v7().to_string();
     let (username, password) = credentials.map(|given| (given.username, given.password)).unwrap_or_default();
     let now = now_ms();
@@ -110,6 +110,7 @@ pub(super) async fn create(
         name: name_form(&body.name)?,
         url: url.as_str().to_owned(),
         secret: api.seal(&id, &password)?,
+        url_secret: seal_withheld(api.cameras.keys(), &id, url.withheld()).map_err(Problem::internal)?,
         username,
         transport: body.transport.as_str().to_owned(),
         keep: body.keep,
@@ -185,38 +186,48 @@ fn changed(api: &CameraApi, before: CameraRow, patch: CameraPatch) -> Result<Cam
     if let Some(name) = &patch.name {
         row.name = name_form(name)?;
     }
+    // Or a stored password could be sent to any host.
+    let again = || {
+        invalid_field(
+            "password",
+            said("更换主机时请重新输入密码。", "Give the password again when the host changes."),
+        )
+    };
+    let keys = api.cameras.keys();
     let mut given = None;
     if let Some(text) = &patch.url {
-        let (url, inside) = address(text, None, None)?;
+        let known = open_withheld(keys, &row).map_err(Problem::internal)?;
         let host = |text: &str| CameraUrl::parse(text).ok().map(|(url, _)| url.host_port());
-        let elsewhere = host(&row.url) != Some(url.host_port());
+        let elsewhere = host(&row.url) != host(text);
+        let (url, inside) = address(text, None, None, if elsewhere { &[] } else { &known })?;
         if elsewhere && row.secret.is_some() && patch.password.is_none() && inside.is_none() {
-            // Or a stored password could be sent to any host.
-            return Err(invalid_field(
-                "password",
-                said("更换主机时请重新输入密码。", "Give the password again when the host changes."),
-            ));
+            return Err(again());
         }
         row.url = url.as_str().to_owned();
+        row.url_secret = seal_withheld(keys, &row.id, url.withheld()).map_err(Problem::internal)?;
         given = inside.map(|inside| (inside.username, Some(inside.password)));
     }
     if let Some(username) = patch.username {
-        let password = if username.is_empty() { Some(String::new()) } else { None };
-        given = Some((username, password));
+        // Empty takes both away; a name that comes with an address goes before the one in it.
+        let inside = given.take().and_then(|(_, password)| password);
+        given = Some(if username.is_empty() { (username, Some(String::new())) } else { (username, inside) });
     }
     if let Some((username, password)) = given {
         row.username = username;
         if let Some(password) = password {
+            check_credentials(&row.username, &password).map_err(bad_address)?;
             row.secret = api.seal(&row.id, &password)?;
         }
     }
     if let Some(password) = patch.password {
         let password = password.unwrap_or_default();
-        address(&row.url, Some(&row.username), Some(&password))?;
+        if row.username.is_empty() && !password.is_empty() {
+            return Err(bad_address(AddressError::NoUsername));
+        }
+        check_credentials(&row.username, &password).map_err(bad_address)?;
         row.secret = api.seal(&row.id, &password)?;
-    } else {
-        address(&row.url, Some(&row.username), None)?;
     }
+    check_credentials(&row.username, "").map_err(bad_address)?;
     row.transport = patch.transport.map_or(row.transport, |transport| transport.as_str().to_owned());
     row.keep = patch.keep.unwrap_or(row.keep);
     row.disabled = patch.disabled.unwrap_or(row.disabled);

@@ -65,7 +65,7 @@ pub(super) async fn test(
     Json(body): Json<TestCamera>,
 ) -> Result<Json<TestResult>, Problem> {
     principal.require(Permission::ManageCameras)?;
-    let (url, credentials) = address(&body.url, body.username.as_deref(), body.password.as_deref())?;
+    let (url, credentials) = address(&body.url, body.username.as_deref(), body.password.as_deref(), &[])?;
     let detail = json!({ "url": url.as_str() });
     let target = Target { url, credentials, transport: body.transport };
     let limit = api.cameras.config().connect_timeout;

@@ -68,6 +68,7 @@ impl Site {
         config.rtsp.linger_seconds = 1;
         let opened = Bootstrap::open(&config).await.unwrap();
         let platform = opened.platform.clone();
+        rongtong_rtsp::upkeep::seal_addresses(&platform).await.unwrap();
         let rooms = Rooms::for_tests().unwrap();
         let times = CamerasConfig::from(&config.rtsp);
         let cameras = Cameras::new(platform.db.clone(), rooms.clone(), platform.keys.clone(), &platform.metrics, times);

@@ -156,7 +156,8 @@ impl CameraSession {
                 .initial_timestamp(InitialTimestampPolicy::Ignore)
                 .initial_seq(InitialSequenceNumberPolicy::Ignore)
                 .unknown_rtcp_ssrc(UnknownRtcpSsrcPolicy::DropPackets);
-            let playing = session.play(options).await.map_err(|error| Failure::from_retina(Stage::Play, &error, &secrets))?;
+            let playing =
+                session.play(options).await.map_err(|error| Failure::from_retina(Stage::Play, &error, &secrets))?;
             Ok((playing, String::new()))
         };
         let playing = trace.step("play", limit, play).await?;

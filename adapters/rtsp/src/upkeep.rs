@@ -83,8 +83,7 @@ fn sealed(keys: &Keys, mut row: CameraRow) -> Result<Option<CameraRow>, Envelope
         Ok((url, inside)) if url.as_str() != row.url => {
             // A password in the fields went before one in the address.
             if let Some(Credentials { username, password }) = inside.filter(|_| row.username.is_empty()) {
-                row.secret =
-                    if password.is_empty() { None } else { Some(seal_password(keys, &row.id, &password)?) };
+                row.secret = if password.is_empty() { None } else { Some(seal_password(keys, &row.id, &password)?) };
                 row.username = username;
             }
             row.url_secret = seal_withheld(keys, &row.id, url.withheld())?;

@@ -96,11 +96,10 @@ impl DataChannels {
     /// Feeds one decrypted DTLS record.
     pub fn handle(&mut self, record: Bytes, now: Instant, out: &mut Vec<DataOutput>) {
         match self.endpoint.handle(now, PEER, None, record) {
-            Some((handle, DatagramEvent::NewAssociation(association))) => {
-                if self.association.is_none() {
-                    self.association = Some((handle, association));
-                }
+            Some((handle, DatagramEvent::NewAssociation(association))) if self.association.is_none() => {
+                self.association = Some((handle, association));
             }
+            Some((_, DatagramEvent::NewAssociation(_))) => {}
             Some((handle, DatagramEvent::AssociationEvent(event))) => {
                 if let Some((ours, association)) = &mut self.association
                     && *ours == handle

@@ -151,7 +151,10 @@ async fn a_redaction_is_chained_told_and_leaves_nothing_of_what_it_took() {
     assert_eq!((found.rows, found.fault), (6, None));
     let rows = audit.list(&AuditFilter::default(), 10).await.unwrap();
     let told: serde_json::Value = serde_json::from_str(&rows[0].detail).unwrap();
-    assert_eq!((rows[0].action.as_str(), &told["rows"], &told["head_before"]), ("audit.redact", &json!([2, 4]), &json!(before)));
+    assert_eq!(
+        (rows[0].action.as_str(), &told["rows"], &told["head_before"]),
+        ("audit.redact", &json!([2, 4]), &json!(before))
+    );
     assert_eq!(rows.iter().filter(|row| row.detail.contains("***")).count(), 2);
     tamper(&audit, "update audit set detail = '{}' where seq = 4").await;
     assert_eq!(audit.verify().await.unwrap().fault, Some(Fault::Changed { seq: 4 }));

@@ -120,8 +120,14 @@ mod tests {
     #[test]
     fn a_refusal_says_what_was_expected_and_not_what_came() {
         for (said, kept) in [
-            ("invalid type: integer `12345678`, expected a string at line 1", "invalid type: integer, expected a string at line 1"),
-            ("keep: invalid type: string \"a, expected `b\", expected a boolean", "keep: invalid type: string, expected a boolean"),
+            (
+                "invalid type: integer `12345678`, expected a string at line 1",
+                "invalid type: integer, expected a string at line 1",
+            ),
+            (
+                "keep: invalid type: string \"a, expected `b\", expected a boolean",
+                "keep: invalid type: string, expected a boolean",
+            ),
             ("invalid value: string \"canary\"", "invalid value: string"),
             ("missing field `url`", "missing field `url`"),
         ] {

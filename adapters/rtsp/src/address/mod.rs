@@ -213,7 +213,11 @@ fn check_host(text: &str) -> Result<(), AddressError> {
     }
     match port {
         None | Some("") => Ok(()),
-        Some(port) if port.bytes().all(|digit| digit.is_ascii_digit()) && matches!(port.parse(), Ok(1..=65_535_u32)) => Ok(()),
+        Some(port)
+            if port.bytes().all(|digit| digit.is_ascii_digit()) && matches!(port.parse(), Ok(1..=65_535_u32)) =>
+        {
+            Ok(())
+        }
         Some(_) => Err(AddressError::Port),
     }
 }

@@ -11,7 +11,11 @@ fn parsed(text: &str) -> (String, String, String) {
 #[test]
 fn credentials_are_taken_out_whatever_stands_in_them() {
     for (text, url, password) in [
-        ("rtsp://admin:p%40ss:1@10.0.0.5/Streaming/Channels/101?x=1#f", "rtsp://10.0.0.5/Streaming/Channels/101?x=1", "p@ss:1"),
+        (
+            "rtsp://admin:p%40ss:1@10.0.0.5/Streaming/Channels/101?x=1#f",
+            "rtsp://10.0.0.5/Streaming/Channels/101?x=1",
+            "p@ss:1",
+        ),
         ("rtsp://admin:12/34secretword@host/x", "rtsp://host/x", "12/34secretword"),
         ("rtsp://admin:12#34secretword@host/x", "rtsp://host/x", "12#34secretword"),
         ("rtsp://admin:12?34secretword@10.0.0.5:8554/x", "rtsp://10.0.0.5:8554/x", "12?34secretword"),
@@ -57,8 +61,20 @@ fn what_can_be_read_in_two_ways_is_refused_with_the_character() {
 #[test]
 fn what_is_no_camera_address_is_refused() {
     for text in [
-        "", "http://h/", "rtsp:///x", "rtsp://", "10.0.0.5/x", "rtsp://a:b%0d%0aX@h/", "rtsp://h:0/", "rtsp://h:99999/",
-        "rtsp://admin:pw@/x", "rtsp://:pw@host/", "rtsp://admin:12#34@", "rtsp://a:b\u{7}c@h/", "rtsp://[::g]/", "rtsp://ho st/",
+        "",
+        "http://h/",
+        "rtsp:///x",
+        "rtsp://",
+        "10.0.0.5/x",
+        "rtsp://a:b%0d%0aX@h/",
+        "rtsp://h:0/",
+        "rtsp://h:99999/",
+        "rtsp://admin:pw@/x",
+        "rtsp://:pw@host/",
+        "rtsp://admin:12#34@",
+        "rtsp://a:b\u{7}c@h/",
+        "rtsp://[::g]/",
+        "rtsp://ho st/",
         "rtsp://h/?password=***",
     ] {
         let parsed = CameraUrl::parse(text).and_then(|(mut url, _)| url.fill(&[]));
@@ -132,11 +148,11 @@ proptest! {
 
     #[test]
     fn any_text_is_survived_and_shown_text_is_stable(text in "(rtsp://)?[\\PC/?#@:=&]{0,60}") {
-        if let Ok((url, _)) = CameraUrl::parse(&text) {
-            if let Ok((again, inside)) = CameraUrl::parse(url.as_str()) {
-                prop_assert!(inside.is_none());
-                prop_assert_eq!(again.as_str(), url.as_str());
-            }
+        if let Ok((url, _)) = CameraUrl::parse(&text)
+            && let Ok((again, inside)) = CameraUrl::parse(url.as_str())
+        {
+            prop_assert!(inside.is_none());
+            prop_assert_eq!(again.as_str(), url.as_str());
         }
     }
 }

@@ -122,10 +122,9 @@ pub fn address(
     url.fill(known).map_err(bad_address)?;
     let password = password.filter(|password| !password.is_empty());
     let credentials = match (username.filter(|username| !username.is_empty()), inside, password) {
-        (Some(username), _, password) => Some(Credentials {
-            username: username.to_owned(),
-            password: password.unwrap_or_default().to_owned(),
-        }),
+        (Some(username), _, password) => {
+            Some(Credentials { username: username.to_owned(), password: password.unwrap_or_default().to_owned() })
+        }
         (None, Some(inside), password) => {
             Some(Credentials { password: password.map_or(inside.password, str::to_owned), ..inside })
         }
@@ -153,8 +152,12 @@ pub fn bad_address(error: AddressError) -> Problem {
             (
                 "url",
                 said(
-                    format!("地址中的“{character}”让密码和路径无法区分：请把用户名和密码填入 username 和 password 字段，或把密码里的“{character}”写成 {code}。"),
-                    format!("A \"{character}\" in the address leaves open where the password ends: put user name and password into the fields username and password, or write the \"{character}\" of the password as {code}."),
+                    format!(
+                        "地址中的“{character}”让密码和路径无法区分：请把用户名和密码填入 username 和 password 字段，或把密码里的“{character}”写成 {code}。"
+                    ),
+                    format!(
+                        "A \"{character}\" in the address leaves open where the password ends: put user name and password into the fields username and password, or write the \"{character}\" of the password as {code}."
+                    ),
                 ),
             )
         }
@@ -165,9 +168,10 @@ pub fn bad_address(error: AddressError) -> Problem {
                 "The user name or password is longer than 256 characters or has control characters.",
             ),
         ),
-        AddressError::NoUsername => {
-            ("username", said("有密码时必须填写用户名。", "A password needs a user name; put it into the field username."))
-        }
+        AddressError::NoUsername => (
+            "username",
+            said("有密码时必须填写用户名。", "A password needs a user name; put it into the field username."),
+        ),
         AddressError::Port => (
             "url",
             said(
@@ -177,7 +181,10 @@ pub fn bad_address(error: AddressError) -> Problem {
         ),
         AddressError::Withheld => (
             "url",
-            said("请把地址参数中的 *** 换成密码。", "Write the password where *** stands among the parameters of the address."),
+            said(
+                "请把地址参数中的 *** 换成密码。",
+                "Write the password where *** stands among the parameters of the address.",
+            ),
         ),
         AddressError::Host | AddressError::Long | AddressError::Scheme => (
             "url",

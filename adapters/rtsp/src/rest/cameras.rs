@@ -188,10 +188,7 @@ fn changed(api: &CameraApi, before: CameraRow, patch: CameraPatch) -> Result<Cam
     }
     // Or a stored password could be sent to any host.
     let again = || {
-        invalid_field(
-            "password",
-            said("更换主机时请重新输入密码。", "Give the password again when the host changes."),
-        )
+        invalid_field("password", said("更换主机时请重新输入密码。", "Give the password again when the host changes."))
     };
     let keys = api.cameras.keys();
     let mut given = None;

@@ -7,9 +7,11 @@
 //! browser into tracks and subscriptions; [`rtp`] is pure functions and
 //! state machines over bytes.
 
+pub mod clock;
 pub mod ids;
 pub mod media;
 pub mod room;
 pub mod rtp;
+pub mod session;
 pub mod shard;
 pub mod webrtc;

@@ -146,3 +146,47 @@ pub struct MediaPacket {
     /// The RFC 2198 payload this one was unpacked from, for subscribers who take `opus/red`.
     pub red: Option<Bytes>,
 }
+
+/// Whether the peer behind a track can be asked for a keyframe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyframes {
+    /// It can't: the shard keeps the newest group of pictures and bursts it to new viewers.
+    Cached,
+    /// It can: requests arrive at [`TrackSource::keyframe_wanted`].
+    OnRequest,
+}
+
+/// One RTP packet as an adapter hands it in. `payload` follows the codec's RTP
+/// format and is at most 1,200 bytes.
+#[derive(Clone, Debug)]
+pub struct SourcePacket {
+    /// Extended sequence number; a gap means loss.
+    pub sequence: u64,
+    /// RTP time in the codec's clock; wraps.
+    pub timestamp: u32,
+    pub marker: bool,
+    pub payload: Bytes,
+}
+
+/// What a tap hands over.
+#[derive(Clone, Debug)]
+pub enum TapItem {
+    /// Where the track's RTP clock stands: `time` (extended, this tap's own numbering) was at
+    /// `room_ns`, room time in nanoseconds since the Unix epoch.
+    Clock {
+        time: u64,
+        room_ns: i64,
+    },
+    /// So many packets were dropped because the reader was behind.
+    Gap {
+        dropped: u64,
+    },
+    Packet(MediaPacket),
+}
+
+/// Whether a message may get lost on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataKind {
+    Lossy,
+    Reliable,
+}

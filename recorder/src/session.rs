@@ -413,7 +413,7 @@ impl Pump {
             };
             match item {
                 Ok(Some(TapItem::Packet(packet))) => recorder.packet(&packet),
-                Ok(Some(TapItem::Clock { time, wall_ns })) => recorder.report(time, wall_ns),
+                Ok(Some(TapItem::Clock { time, room_ns })) => recorder.report(time, room_ns.into()),
                 Ok(Some(TapItem::Gap { dropped })) => recorder.gap(dropped),
                 Ok(None) => break,
                 Err(_) => recorder.idle(),

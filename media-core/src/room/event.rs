@@ -2,6 +2,7 @@
 
 use super::{ParticipantInfo, Permission, RoomInfo, TrackInfo};
 use crate::ids::{Identity, ParticipantSid, TrackSid};
+use crate::media::DataKind;
 use bytes::Bytes;
 use serde::Serialize;
 use std::sync::Arc;
@@ -40,12 +41,6 @@ pub struct Speaker {
     /// 0.0 … 1.0, linear.
     pub level: f32,
     pub active: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DataKind {
-    Lossy,
-    Reliable,
 }
 
 /// A message from one participant to others; the payload's form is the signalling's affair.

@@ -17,7 +17,8 @@ mod room;
 mod source;
 mod tap;
 
-pub use event::{DataKind, DataMessage, LeaveReason, Quality, RoomEvent, Speaker};
+pub use crate::media::{DataKind, Keyframes, SourcePacket, TapItem};
+pub use event::{DataMessage, LeaveReason, Quality, RoomEvent, Speaker};
 pub use info::{
     CodecPolicy, Join, Layer, LayerQuality, Layout, LayoutMode, ParticipantInfo, ParticipantKind, ParticipantState,
     RoomInfo, RoomOptions, TrackInfo, TrackSpec,
@@ -26,5 +27,5 @@ pub use permission::Permission;
 pub use registry::{Rooms, RoomsEvent};
 pub use room::{Membership, ParticipantChange, Room, RoomError};
 pub(crate) use source::SourceClock;
-pub use source::{Keyframes, SourcePacket, TrackSource};
-pub use tap::{Tap, TapItem};
+pub use source::TrackSource;
+pub use tap::Tap;

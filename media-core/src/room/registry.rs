@@ -2,8 +2,8 @@
 
 use super::{LeaveReason, Room, RoomOptions};
 use crate::ids::RoomName;
+use crate::session::dtls::{DtlsError, DtlsIdentity};
 use crate::shard::{ShardConfig, ShardHandle, ShardStats};
-use crate::webrtc::dtls::{DtlsError, DtlsIdentity};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};

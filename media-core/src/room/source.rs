@@ -1,49 +1,17 @@
 //! A track that an adapter feeds: the way media enters a room without WebRTC.
 
 use super::TrackInfo;
-use crate::shard::{ShardHandle, SourceFeed, TrackKey, ntp_now};
-use bytes::Bytes;
+use crate::clock::{ClockEstimator, RoomClock, ntp_to_unix_ns};
+use crate::media::SourcePacket;
+use crate::shard::{ShardHandle, SourceFeed, TrackKey};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-/// Whether the peer behind a track can be asked for a keyframe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keyframes {
-    /// It can't: the shard keeps the newest group of pictures and bursts it to new viewers.
-    Cached,
-    /// It can: requests arrive at [`TrackSource::keyframe_wanted`].
-    OnRequest,
-}
-
-/// One RTP packet as an adapter hands it in. `payload` follows the codec's RTP
-/// format and is at most 1,200 bytes.
-#[derive(Clone, Debug)]
-pub struct SourcePacket {
-    /// Extended sequence number; a gap means loss.
-    pub sequence: u64,
-    /// RTP time in the codec's clock; wraps.
-    pub timestamp: u32,
-    pub marker: bool,
-    pub payload: Bytes,
-}
-
-/// How far a participant's own clock is from the room's, shared by its tracks so that they stay in
-/// step. Devices' clocks are off by anything; the smallest difference seen is the one with the
-/// least delay in it.
+/// A participant's own clock, shared by its tracks so that they stay in step.
 #[derive(Default)]
-pub(crate) struct SourceClock(Mutex<Option<i64>>);
-
-impl SourceClock {
-    /// The room's NTP time for the participant's.
-    fn rebase(&self, ntp: u64) -> u64 {
-        let offset = ntp_now().wrapping_sub(ntp) as i64;
-        let mut smallest = self.0.lock();
-        let offset = smallest.map_or(offset, |known| known.min(offset));
-        *smallest = Some(offset);
-        ntp.wrapping_add(offset as u64)
-    }
-}
+pub(crate) struct SourceClock(Mutex<ClockEstimator>);
 
 /// The writing end of a published track. Dropping it unpublishes the track.
 pub struct TrackSource {
@@ -72,10 +40,15 @@ impl TrackSource {
         taken
     }
 
-    /// Ties the RTP clock to wall time, from the peer's sender report.
+    /// Ties the RTP clock to room time, from the peer's sender report.
     /// `ntp` is the 64-bit NTP time of RFC 3550 6.4.1, by whatever clock the peer has.
     pub fn sender_report(&self, timestamp: u32, ntp: u64) {
-        self.shard.sender_report(self.key, timestamp, self.clock.rebase(ntp));
+        let device = ntp_to_unix_ns(ntp);
+        let mut clock = self.clock.0.lock();
+        clock.note(device, RoomClock::process().ns(Instant::now()));
+        if let Some(room_ns) = clock.to_room(device) {
+            self.shard.clock(self.key, timestamp, room_ns);
+        }
     }
 
     /// Waits until a subscriber needs a keyframe (at most one wake per 500 ms).

@@ -1,25 +1,10 @@
 //! A tap: a track's packets handed to code in this process (recorder, mixer).
 
 use super::TrackInfo;
-use crate::media::MediaPacket;
+use crate::media::TapItem;
 use crate::shard::{ShardHandle, SubKey, TrackKey};
 use std::sync::Arc;
 use tokio::sync::mpsc;
-
-#[derive(Clone, Debug)]
-pub enum TapItem {
-    /// Where the track's RTP clock stands on the wall: `time` (extended, this
-    /// tap's own numbering) was at `wall_ns` nanoseconds since the Unix epoch.
-    Clock {
-        time: u64,
-        wall_ns: i128,
-    },
-    /// So many packets were dropped because the reader was behind.
-    Gap {
-        dropped: u64,
-    },
-    Packet(MediaPacket),
-}
 
 /// Packets of one track, of the best layer there is, with continuous sequence
 /// and time. Video starts at a keyframe. Ends (`None`) when the track does.

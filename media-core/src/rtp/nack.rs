@@ -10,10 +10,12 @@ use smallvec::SmallVec;
 
 #[derive(Debug, Clone, Copy)]
 pub struct NackConfig {
+    /// Or four round trips, if that is longer.
     pub max_age: Duration,
     pub max_outstanding: usize,
     pub max_tries: u8,
-    /// The least time between two requests for one packet; the round trip if that is longer.
+    /// The least time between the first two requests for one packet; the round trip if that is longer.
+    /// Then twice, then four times as long.
     pub min_interval: Duration,
     /// A packet is only late, not lost, until this time has passed...
     pub reorder_delay: Duration,
@@ -34,13 +36,16 @@ impl Default for NackConfig {
     }
 }
 
+/// No packet is asked for longer, however long the round trip.
+const MOST_AGE: Duration = Duration::from_secs(3);
+
 /// What a packet meant to the generator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
     /// The first packet, or the next one, or one after a gap.
     InOrder,
-    /// It filled a gap.
-    Recovered { tries: u8 },
+    /// It filled a gap, `after` it was first asked for; `None` when it came by itself.
+    Recovered { tries: u8, after: Option<Duration> },
     /// A duplicate, or one that was given up.
     Stale,
 }
@@ -69,8 +74,10 @@ impl NackGenerator {
         if seq <= highest {
             return match self.missing.binary_search_by_key(&seq, |missing| missing.seq) {
                 Ok(at) => {
-                    let tries = self.missing.remove(at).map_or(0, |missing| missing.tries);
-                    Arrival::Recovered { tries }
+                    let found = self.missing.remove(at);
+                    let tries = found.as_ref().map_or(0, |missing| missing.tries);
+                    let first = found.and_then(|missing| missing.first_asked);
+                    Arrival::Recovered { tries, after: first.map(|at| now.saturating_duration_since(at)) }
                 }
                 Err(_) => Arrival::Stale,
             };
@@ -82,7 +89,7 @@ impl NackGenerator {
             self.missing.clear();
             self.overflowed = true;
         } else {
-            let new = |seq| Missing { seq, since: now, asked: None, tries: 0 };
+            let new = |seq| Missing { seq, since: now, first_asked: None, asked: None, tries: 0 };
             self.missing.extend((highest + 1..seq).map(new));
         }
         Arrival::InOrder
@@ -94,18 +101,21 @@ impl NackGenerator {
         let Self { config, missing, abandoned, highest, .. } = self;
         let highest = highest.unwrap_or(0);
         let interval = rtt.max(config.min_interval);
+        let max_age = config.max_age.max((rtt * 4).min(MOST_AGE));
         missing.retain_mut(|packet| {
             let age = now.saturating_duration_since(packet.since);
             let ready = match packet.asked {
                 None => age >= config.reorder_delay || highest - packet.seq >= config.reorder_packets,
-                Some(at) => now.saturating_duration_since(at) >= interval,
+                // Rarer each time: the round trip may be longer than is known.
+                Some(at) => now.saturating_duration_since(at) >= interval * (1 << (packet.tries.max(1) - 1).min(2)),
             };
-            if age > config.max_age || (ready && packet.tries >= config.max_tries) {
+            if age > max_age || (ready && packet.tries >= config.max_tries) {
                 *abandoned = abandoned.saturating_add(1);
                 return false;
             }
             if ready {
                 packet.asked = Some(now);
+                packet.first_asked.get_or_insert(now);
                 packet.tries += 1;
                 due.push(packet.seq as u16);
             }
@@ -147,6 +157,7 @@ impl NackGenerator {
 struct Missing {
     seq: u64,
     since: Instant,
+    first_asked: Option<Instant>,
     asked: Option<Instant>,
     tries: u8,
 }
@@ -166,7 +177,7 @@ mod tests {
         nack.on_packet(1, now);
         nack.on_packet(3, now);
         assert!(nack.poll(now, RTT).is_empty());
-        assert_eq!(nack.on_packet(2, now), Arrival::Recovered { tries: 0 });
+        assert_eq!(nack.on_packet(2, now), Arrival::Recovered { tries: 0, after: None });
         assert!(nack.poll(now + MS * 50, RTT).is_empty());
         assert_eq!(nack.on_packet(2, now), Arrival::Stale);
     }
@@ -179,7 +190,7 @@ mod tests {
         nack.on_packet(65_538, now);
         assert_eq!(nack.poll(now + MS * 10, RTT).as_slice(), [0, 1]);
         assert!(nack.poll(now + MS * 30, RTT).is_empty());
-        assert_eq!(nack.on_packet(65_536, now), Arrival::Recovered { tries: 1 });
+        assert_eq!(nack.on_packet(65_536, now + MS * 55), Arrival::Recovered { tries: 1, after: Some(MS * 45) });
         assert_eq!(nack.poll(now + MS * 50, RTT).as_slice(), [1]);
     }
 
@@ -204,7 +215,7 @@ mod tests {
             now += RTT;
             asked += nack.poll(now, RTT).len();
         }
-        assert_eq!((asked, nack.outstanding(), nack.abandoned()), (10, 0, 1));
+        assert_eq!((asked, nack.outstanding(), nack.abandoned()), (8, 0, 1));
         nack.on_packet(5, now);
         assert!(nack.poll(now + MS * 1001, RTT).is_empty());
         assert_eq!(nack.abandoned(), 2);

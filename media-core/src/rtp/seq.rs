@@ -42,6 +42,23 @@ impl Extender {
         Extended { seq: extended, restarted }
     }
 
+    /// The number of a packet that is sent again: at or below the highest, which it does not move.
+    /// `None` when it is so old that nobody can have asked for it.
+    pub fn recall(&self, seq: u16) -> Option<u64> {
+        let highest = self.highest?;
+        let back = u64::from((highest as u16).wrapping_sub(seq));
+        highest.checked_sub(back).filter(|_| back <= MAX_JUMP)
+    }
+
+    /// A source that is known to start anew at `seq`: its numbers lie above all given so far.
+    pub fn restart(&mut self, seq: u16) -> u64 {
+        let Some(highest) = self.highest else { return self.extend(seq).seq };
+        let next = highest + 1;
+        let extended = next + u64::from(seq.wrapping_sub(next as u16));
+        self.highest = Some(extended);
+        extended
+    }
+
     /// The highest number so far.
     pub fn highest(&self) -> Option<u64> {
         self.highest
@@ -94,6 +111,19 @@ mod tests {
         let mut extender = Extender::default();
         let first = extender.extend(0).seq;
         assert_eq!(extender.extend(65535).seq, first - 1);
+    }
+
+    #[test]
+    fn a_packet_sent_again_keeps_its_number_and_moves_nothing() {
+        let mut extender = Extender::default();
+        let first = extender.extend(65_534).seq;
+        extender.extend(3);
+        assert_eq!(extender.recall(65_534), Some(first));
+        assert_eq!(extender.recall(3), Some(first + 5));
+        assert_eq!(extender.recall(4), None);
+        assert_eq!(extender.extend(4).seq, first + 6);
+        let again = extender.restart(4);
+        assert!(again > first + 6 && again as u16 == 4);
     }
 
     #[test]

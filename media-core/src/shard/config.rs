@@ -1,11 +1,10 @@
 //! What the control side tells a shard about a transport and a track: whole,
 //! declarative states that replace the ones before.
 
-use super::{RoomKey, SourceFeed, SubKey, TrackKey};
-use crate::media::{CodecParams, Kind, Source};
-use crate::room::{DataKind, Keyframes};
-use crate::webrtc::dtls::DtlsIdentity;
-use crate::webrtc::ice::IceCredentials;
+use super::{RoomKey, SourceFeed, SubKey, TrackKey, TransportKey};
+use crate::media::{CodecParams, DataKind, Keyframes, Kind, Source};
+use crate::session::dtls::DtlsIdentity;
+use crate::session::ice::IceCredentials;
 use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -102,6 +101,8 @@ pub struct TransportInit {
     /// We open the data channels (a subscriber connection).
     pub opens_data: bool,
     pub events: mpsc::UnboundedSender<TransportEvent>,
+    /// The other connection of the same participant: what one learns of the way, both know.
+    pub pair: Option<TransportKey>,
 }
 
 #[derive(Debug)]

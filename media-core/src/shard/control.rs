@@ -1,13 +1,14 @@
 //! What the control side asks of a shard: transports, tracks, subscriptions come and go.
 
 use super::config::{TrackConfig, TransportConfig};
+use super::core::{Room, ShardCore};
 use super::egress::ready_for_media;
-use super::run::{Room, Shard};
 use super::sub::{Outgoing, Sink, Sub};
 use super::track::{ClockPoint, Track};
 use super::transport::Transport;
 use super::{Command, SubKey, TrackKey, TransportKey};
-use crate::webrtc::ice::Path;
+use crate::session::Path;
+use rand::Rng;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 /// What a browser takes to apply an answer, beside the way to it.
 const APPLY_TIME: Duration = Duration::from_millis(40);
 
-impl Shard {
+impl ShardCore {
     pub(super) fn command(&mut self, command: Command, now: Instant) {
         match command {
             Command::AddRoom { room, events } => {
@@ -34,14 +35,22 @@ impl Shard {
             Command::AddTrack { key, config } => self.add_track(key, config),
             Command::AddTransport { key, init } => {
                 self.ufrags.insert(init.local_ice.ufrag.to_string(), key);
-                self.transports.insert(key, Transport::new(key, init, now));
-                self.schedule(key, now + super::run::TICK_IDLE);
+                let ssrc = self.random.random_range(1..u32::MAX);
+                self.transports.insert(key, Transport::new(key, init, ssrc, now));
+                self.schedule(key, now + super::core::TICK_IDLE);
             }
             Command::Configure { key, config } => self.configure(key, config, now),
             Command::Keyframe { track } => self.request_all_keyframes(track, now),
             Command::Mute { track, muted } => {
-                if let Some(track) = self.tracks.get_mut(&track) {
-                    track.config.muted = muted;
+                let Some(state) = self.tracks.get_mut(&track) else { return };
+                if std::mem::replace(&mut state.config.muted, muted) == muted {
+                    return;
+                }
+                if state.is_video() {
+                    state.begin_anew();
+                }
+                if !muted {
+                    self.start_waiting_subs(track, now);
                 }
             }
             Command::RemoveRoom { room } => {
@@ -64,13 +73,11 @@ impl Shard {
                     self.schedule(key, at);
                 }
             }
-            Command::SenderReport { track, timestamp, ntp } => {
-                self.note_clock(track, 0, ClockPoint { ntp, rtp: timestamp });
+            Command::Clock { track, timestamp, room_ns } => {
+                self.note_clock(track, 0, ClockPoint { room_ns, rtp: timestamp });
             }
-            Command::Snapshot { reply } => {
-                let _ = reply.send(self.snapshot());
-            }
-            Command::Stop => {}
+            // The loop's affairs.
+            Command::Snapshot { .. } | Command::Stop => {}
             Command::Want { track: key, sub, layer, paused } => {
                 if let Some(track) = self.tracks.get_mut(&key)
                     && let Some(sub) = track.subs.iter_mut().find(|other| other.key == sub)
@@ -98,7 +105,7 @@ impl Shard {
         if track.subs.iter().any(|other| other.key == sub) {
             return;
         }
-        let mut sub = Sub::new(sub, sink, track.config.codec.clock_rate, now);
+        let mut sub = Sub::new(sub, sink, track.config.codec.clock_rate, &mut self.random, now);
         sub.ready_at = now + delay;
         track.subs.push(sub);
         self.update_wanted(key, now);
@@ -214,7 +221,9 @@ impl Shard {
         let Some(mut transport) = self.transports.remove(&key) else { return };
         transport.close(&mut self.egress, now);
         self.ufrags.retain(|_, owner| *owner != key);
-        self.paths.retain(|_, owner| *owner != key);
+        for path in transport.paths() {
+            self.paths.remove(path);
+        }
         let subs: Vec<(TrackKey, SubKey)> = transport.outgoing.values().copied().collect();
         for (track, sub) in subs {
             self.command(Command::RemoveSub { track, sub }, now);
@@ -225,7 +234,7 @@ impl Shard {
         if let Some(key) = self.paths.remove(&path)
             && let Some(transport) = self.transports.get_mut(&key)
         {
-            transport.ice.lose(path);
+            transport.forget_path(path);
         }
     }
 }

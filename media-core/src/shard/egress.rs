@@ -1,18 +1,43 @@
 //! Packets towards subscribers: numbered for each, sealed, sent; cached groups in steps.
 
-use super::net::Egress;
-use super::run::Shard;
-use super::sub::{BURST_STEP, Sink, Sub};
+use super::core::ShardCore;
+use super::sub::{Sink, Sub};
 use super::transport::Transport;
 use super::{TrackKey, TransportKey};
 use crate::media::{AudioLevel, MediaPacket};
 use crate::rtp::packet::RtpHeader;
 use crate::rtp::rtcp::{self};
+use crate::session::Path;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::time::Instant;
 
-impl Shard {
+/// Packets that are to leave, in order.
+#[derive(Default)]
+pub(super) struct Egress {
+    pub(super) bytes: Vec<u8>,
+    /// Start and length in `bytes`.
+    pub(super) queue: Vec<(usize, usize, Path)>,
+}
+
+impl Egress {
+    pub fn push(&mut self, packet: &[u8], path: Path) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(packet);
+        self.queue.push((start, packet.len(), path));
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.queue.len() >= 512
+    }
+
+    pub fn clear(&mut self) {
+        self.queue.clear();
+        self.bytes.clear();
+    }
+}
+
+impl ShardCore {
     /// Cached groups leave in steps, so that the receiver's socket buffer holds.
     pub(super) fn send_bursts(&mut self, now: Instant) {
         let mut bursting = std::mem::take(&mut self.bursting);
@@ -20,7 +45,7 @@ impl Shard {
             let Some(track) = self.tracks.get_mut(&key) else { return false };
             let codec = track.config.codec.codec;
             let Some(sub) = track.subs.iter_mut().find(|other| other.key == sub) else { return false };
-            for _ in 0..BURST_STEP {
+            for _ in 0..sub.burst_step() {
                 let Some((packet, timestamp)) = sub.burst.pop_front() else { return false };
                 deliver(sub, &packet, timestamp, codec, &mut self.transports, &mut self.egress, now);
             }

@@ -1,16 +1,17 @@
 //! RTCP from peers: reports, losses, keyframe requests, clocks.
 
-use super::run::Shard;
-use super::sub::{Sink, ntp_now};
+use super::core::ShardCore;
+use super::sub::{REPLAY_BYTES, Sink};
 use super::track::ClockPoint;
 use super::{TrackKey, TransportKey};
+use crate::clock::ntp_to_unix_ns;
 use crate::rtp::packet::RtpHeader;
 use crate::rtp::rtcp::{self, ReportBlock, Rtcp, SenderReport};
 use crate::rtp::stats::round_trip;
-use crate::webrtc::ice::Path;
-use std::time::{Duration, Instant};
+use crate::session::Path;
+use std::time::Instant;
 
-impl Shard {
+impl ShardCore {
     pub(super) fn rtcp(&mut self, bytes: &[u8], path: Path, now: Instant) -> bool {
         let Some(transport) = self.transport_of(path) else { return false };
         let Some(plain) = transport.open_rtcp(bytes) else { return false };
@@ -20,9 +21,9 @@ impl Shard {
             match packet {
                 Rtcp::SenderReport(report) => {
                     self.incoming_report(key, &report, now);
-                    self.receiver_blocks(key, &report.reports);
+                    self.receiver_blocks(key, &report.reports, now);
                 }
-                Rtcp::ReceiverReport { reports, .. } => self.receiver_blocks(key, &reports),
+                Rtcp::ReceiverReport { reports, .. } => self.receiver_blocks(key, &reports, now),
                 Rtcp::Nack { media, lost, .. } => self.retransmit(key, media, &lost, now),
                 Rtcp::Pli { media, .. } => self.peer_wants_keyframe(key, media, now),
                 Rtcp::Fir { entries, .. } => {
@@ -44,7 +45,10 @@ impl Shard {
         let Some(sub) = state.subs.iter_mut().find(|other| other.key == sub) else { return };
         match (&state.gop, sub.current) {
             (Some(gop), Some(_)) if !gop.is_empty() && sub.burst.is_empty() => {
-                // The source can't be asked: give it the cached group once more.
+                // The source can't be asked: give it the cached group once more, if that helps soon.
+                if gop.bytes() > REPLAY_BYTES || !sub.may_replay(now) {
+                    return;
+                }
                 let group: Vec<_> = gop.iter().cloned().collect();
                 let sub_key = sub.key;
                 sub.begin_burst(group.iter(), now);
@@ -65,12 +69,18 @@ impl Shard {
         let Some(track) = self.tracks.get_mut(&track) else { return };
         let codec = track.config.codec.codec;
         let Some(sub) = track.subs.iter_mut().find(|other| other.key == sub) else { return };
+        let rtt = transport.rtt;
         let mid_id = transport.config.as_ref().map_or(0, |config| config.extensions.mid);
         for &sequence in lost.iter().take(128) {
             let Some((layer, source, timestamp)) = sub.sent(sequence) else { continue };
+            if !sub.may_resend(sequence, rtt, now) {
+                self.stats.nacks_refused += 1;
+                continue;
+            }
             let Some(packet) = track.layers.get(layer).and_then(|layer| layer.history.get(source, now)) else {
                 continue;
             };
+            sub.resent(packet.payload.len());
             let Sink::Transport(outgoing) = &mut sub.sink else { continue };
             // VP8 needs the descriptor it was sent with; only continuous runs on one layer keep theirs.
             let mut payload = packet.payload.clone();
@@ -115,14 +125,18 @@ impl Shard {
         }
     }
 
-    pub(super) fn receiver_blocks(&mut self, key: TransportKey, blocks: &[ReportBlock]) {
-        let Some(transport) = self.transports.get_mut(&key) else { return };
-        let middle = (ntp_now() >> 16) as u32;
+    pub(super) fn receiver_blocks(&mut self, key: TransportKey, blocks: &[ReportBlock], now: Instant) {
+        let middle = (self.clock.ntp(now) >> 16) as u32;
         for block in blocks {
+            let Some(transport) = self.transports.get_mut(&key) else { return };
+            let outgoing = transport.outgoing.get(&block.ssrc).copied();
             if let Some(rtt) = round_trip(block, middle) {
-                transport.rtt = (transport.rtt * 7 + rtt.min(Duration::from_secs(5))) / 8;
+                transport.note_rtt(rtt);
+                if let Some(pair) = transport.pair.and_then(|pair| self.transports.get_mut(&pair)) {
+                    pair.note_rtt(rtt);
+                }
             }
-            let Some(&(track, sub)) = transport.outgoing.get(&block.ssrc) else { continue };
+            let Some((track, sub)) = outgoing else { continue };
             if let Some(track) = self.tracks.get_mut(&track)
                 && let Some(sub) = track.subs.iter_mut().find(|other| other.key == sub)
                 && let Sink::Transport(outgoing) = &mut sub.sink
@@ -133,12 +147,12 @@ impl Shard {
         }
     }
 
-    /// A publisher's report, moved onto our clock by the smallest offset seen.
+    /// A publisher's report, moved onto room time.
     pub(super) fn incoming_report(&mut self, key: TransportKey, report: &SenderReport, now: Instant) {
         let Some(transport) = self.transports.get_mut(&key) else { return };
-        let offset = ntp_now().wrapping_sub(report.ntp) as i64;
-        let smallest = transport.clock_offset.map_or(offset, |known| known.min(offset));
-        transport.clock_offset = Some(smallest);
+        let device = ntp_to_unix_ns(report.ntp);
+        transport.clock.note(device, self.clock.ns(now));
+        let Some(room_ns) = transport.clock.to_room(device) else { return };
         let Some(config) = transport.config.clone() else { return };
         let header = RtpHeader { ssrc: report.ssrc, payload_type: 127, ..RtpHeader::default() };
         let Some(route) = transport.route(&header, &Default::default()) else { return };
@@ -148,8 +162,7 @@ impl Shard {
         {
             layer.stats.on_sender_report(report.middle_ntp(), now);
         }
-        let ntp = report.ntp.wrapping_add(smallest as u64);
-        self.note_clock(track, route.layer, ClockPoint { ntp, rtp: report.rtp_time });
+        self.note_clock(track, route.layer, ClockPoint { room_ns, rtp: report.rtp_time });
     }
 
     pub(super) fn note_clock(&mut self, key: TrackKey, layer: usize, point: ClockPoint) {

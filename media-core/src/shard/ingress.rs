@@ -1,23 +1,25 @@
 //! Datagrams from outside, and the fan-out of what they carry.
 
 use super::config::{PayloadMap, TransportEvent};
+use super::core::ShardCore;
 use super::egress::{deliver, ready_for_media};
-use super::run::Shard;
 use super::track::Track;
 use super::transport::Transport;
 use super::{TrackKey, TransportKey};
-use crate::media::{AudioLevel, MediaPacket};
-use crate::room::SourcePacket;
+use crate::media::{AudioLevel, MediaPacket, SourcePacket};
+use crate::rtp::nack::Arrival;
 use crate::rtp::packet::{Kind, RtpHeader, RtpView, classify};
 use crate::rtp::red::RedUnpacker;
-use crate::webrtc::ice::{Path, addressed_ufrag};
+use crate::rtp::seq::Extended;
+use crate::session::Path;
+use crate::session::ice::addressed_ufrag;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-impl Shard {
+impl ShardCore {
     /// One datagram or frame from outside. A panic ends the transport it was for.
     pub(super) fn datagram(&mut self, bytes: &[u8], path: Path, source: SocketAddr, now: Instant) {
         self.stats.packets_in += 1;
@@ -49,13 +51,20 @@ impl Shard {
         let Some(transport) = self.transports.get_mut(&key) else { return false };
         match transport.ice.handle(message, &ufrag, path, source, self.crypto.crypto(), now) {
             Ok(checked) => {
-                if self.paths.len() > 65_536 {
-                    self.paths.clear();
+                let lost = transport.note_path(path);
+                if let Some(lost) = lost {
+                    self.paths.remove(&lost);
                 }
-                self.paths.insert(path, key);
+                let before = self.paths.insert(path, key);
                 self.egress.push(&checked.response, path);
                 if checked.path_changed {
                     transport.tell(TransportEvent::Path { tcp: matches!(path, Path::Tcp(_)), remote: source });
+                }
+                // An address that was another's: that one is gone from there.
+                if let Some(before) = before.filter(|before| *before != key)
+                    && let Some(other) = self.transports.get_mut(&before)
+                {
+                    other.forget_path(path);
                 }
                 true
             }
@@ -157,35 +166,51 @@ impl Shard {
         let sequence = state.sequence.extend(header.sequence).seq;
         state.nack.on_packet(sequence, now);
         state.stats.on_packet(sequence, header.timestamp, now);
-        for sub in track.subs.iter_mut().filter(|sub| sub.current == Some(layer)) {
-            sub.munger.drop_packet(sequence);
-        }
+        track.leave_out(layer, sequence);
     }
 
     fn ingest(&mut self, key: TrackKey, layer: usize, incoming: Incoming, now: Instant) {
         let Some(track) = self.tracks.get_mut(&key) else { return };
-        if track.config.muted {
-            return;
-        }
         let Some(state) = track.layers.get_mut(layer) else { return };
-        let extended = state.sequence.extend(incoming.sequence);
-        if let Some(ssrc) = incoming.ssrc {
-            if state.ssrc != ssrc || extended.restarted {
-                if state.ssrc != 0 {
-                    state.nack.reset();
-                    state.stats.restart();
-                    state.history.clear();
-                    state.red = None;
+        let sequence = match incoming.ssrc {
+            Some(ssrc) => {
+                let another = state.ssrc != 0 && state.ssrc != ssrc;
+                let extended = if another {
+                    Extended { seq: state.sequence.restart(incoming.sequence), restarted: true }
+                } else {
+                    state.sequence.extend(incoming.sequence)
+                };
+                if extended.restarted {
+                    state.begin_anew();
                 }
                 state.ssrc = ssrc;
+                state.stats.on_packet(extended.seq, incoming.header.timestamp, now);
+                if extended.restarted {
+                    // Its times have another base, too.
+                    track.wait_anew(layer);
+                }
+                extended.seq
             }
-            state.stats.on_packet(extended.seq, incoming.header.timestamp, now);
+            None => match state.sequence.recall(incoming.sequence) {
+                Some(sequence) => sequence,
+                None => return,
+            },
+        };
+        let Some(state) = track.layers.get_mut(layer) else { return };
+        if let Arrival::Recovered { after: Some(after), .. } = state.nack.on_packet(sequence, now)
+            && let Some(transport) = track.publisher.and_then(|key| self.transports.get_mut(&key))
+        {
+            transport.note_answer(after);
         }
-        state.nack.on_packet(extended.seq, now);
         let time = state.time.extend(incoming.header.timestamp);
+        if track.config.muted {
+            // Counted as received, and no gap to those who watch.
+            track.leave_out(layer, sequence);
+            return;
+        }
         if let Some(primary) = incoming.red {
             let unpacker = state.red.get_or_insert_with(|| RedUnpacker::new(primary));
-            let Ok(frames) = unpacker.unpack(extended.seq, incoming.header.timestamp, &incoming.payload) else {
+            let Ok(frames) = unpacker.unpack(sequence, incoming.header.timestamp, &incoming.payload) else {
                 return;
             };
             for frame in frames {
@@ -204,7 +229,7 @@ impl Shard {
             return;
         }
         let packet = MediaPacket {
-            sequence: extended.seq,
+            sequence,
             time,
             marker: incoming.header.marker,
             payload: incoming.payload,
@@ -217,12 +242,19 @@ impl Shard {
 
     pub(super) fn feed(&mut self, key: TrackKey, source: SourcePacket, now: Instant) {
         let Some(track) = self.tracks.get_mut(&key) else { return };
-        if track.config.muted {
-            return;
-        }
         let Some(layer) = track.layers.first_mut() else { return };
         layer.stats.on_packet(source.sequence, source.timestamp, now);
         let time = layer.time.extend(source.timestamp);
+        let expected = track.next_fed.filter(|expected| *expected < source.sequence);
+        track.next_fed = Some(track.next_fed.map_or(0, |next| next).max(source.sequence + 1));
+        if track.config.muted {
+            track.leave_out(0, source.sequence);
+            return;
+        }
+        if expected.is_some() && track.is_video() {
+            // Nobody is shown a picture that refers to what was lost.
+            track.begin_anew();
+        }
         let packet = MediaPacket {
             sequence: source.sequence,
             time,

@@ -11,6 +11,7 @@
 
 mod config;
 mod control;
+mod core;
 mod egress;
 mod feedback;
 mod ingress;
@@ -18,8 +19,12 @@ mod layers;
 mod levels;
 mod net;
 mod periodic;
+#[cfg(test)]
+mod rig;
 mod run;
 mod sub;
+#[cfg(test)]
+mod tests;
 mod track;
 mod transport;
 
@@ -28,10 +33,8 @@ pub use config::{
     TransportInit,
 };
 pub use net::parse_frames;
-pub(crate) use sub::ntp_now;
 
-use crate::media::Source;
-use crate::room::{DataKind, SourcePacket, TapItem};
+use crate::media::{DataKind, Source, SourcePacket, TapItem};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use std::net::SocketAddr;
@@ -134,10 +137,11 @@ pub(crate) enum Command {
         kind: DataKind,
         payload: Bytes,
     },
-    SenderReport {
+    /// A fed track's RTP time `timestamp` was at room time `room_ns`.
+    Clock {
         track: TrackKey,
         timestamp: u32,
-        ntp: u64,
+        room_ns: i64,
     },
     Snapshot {
         reply: oneshot::Sender<ShardStats>,
@@ -169,6 +173,8 @@ pub struct ShardStats {
     pub nacks_in: u64,
     pub nacks_out: u64,
     pub retransmitted: u64,
+    /// Packets asked for again too soon or beyond the budget.
+    pub nacks_refused: u64,
     pub keyframe_requests: u64,
     pub panics: u64,
     pub feed_dropped: u64,
@@ -190,6 +196,7 @@ impl ShardStats {
         self.nacks_in += other.nacks_in;
         self.nacks_out += other.nacks_out;
         self.retransmitted += other.retransmitted;
+        self.nacks_refused += other.nacks_refused;
         self.keyframe_requests += other.keyframe_requests;
         self.panics += other.panics;
         self.feed_dropped += other.feed_dropped;
@@ -251,8 +258,8 @@ impl ShardHandle {
         }
     }
 
-    pub(crate) fn sender_report(&self, track: TrackKey, timestamp: u32, ntp: u64) {
-        self.send(Command::SenderReport { track, timestamp, ntp });
+    pub(crate) fn clock(&self, track: TrackKey, timestamp: u32, room_ns: i64) {
+        self.send(Command::Clock { track, timestamp, room_ns });
     }
 
     pub(crate) fn request_keyframe(&self, track: TrackKey) {
@@ -264,7 +271,9 @@ impl ShardHandle {
     }
 
     fn wake(&self) {
-        if !self.awake.swap(true, Ordering::AcqRel) {
+        // After the queue was written, and before the shard's store of `false`, which precedes its
+        // reading of the queue: all four in one order, so that nothing stays unread.
+        if !self.awake.swap(true, Ordering::SeqCst) {
             let _ = self.waker.wake();
         }
     }

@@ -1,7 +1,8 @@
 //! Sockets of a shard: one UDP port with batched reads and writes, passive
-//! ICE-TCP with RFC 4571 framing, and the outgoing packets of one turn.
+//! ICE-TCP with RFC 4571 framing.
 
-use crate::webrtc::ice::Path;
+use super::egress::Egress;
+use crate::session::Path;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -263,42 +264,25 @@ impl Connection {
     }
 }
 
-/// Packets of one turn, flushed together by sendmmsg.
-pub(super) struct Egress {
-    bytes: Vec<u8>,
-    queue: Vec<(usize, usize, Path)>,
+/// Hands packets to the system, by sendmmsg.
+pub(super) struct Sender {
     dual: bool,
     pub packets: u64,
     pub octets: u64,
     pub errors: u64,
 }
 
-impl Egress {
+impl Sender {
     pub fn new(dual: bool) -> Self {
-        Self {
-            bytes: Vec::with_capacity(1 << 20),
-            queue: Vec::with_capacity(1024),
-            dual,
-            packets: 0,
-            octets: 0,
-            errors: 0,
-        }
+        Self { dual, packets: 0, octets: 0, errors: 0 }
     }
 
-    pub fn push(&mut self, packet: &[u8], path: Path) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(packet);
-        self.queue.push((start, packet.len(), path));
-    }
-
-    pub fn is_full(&self) -> bool {
-        self.queue.len() >= 512
-    }
-
-    pub fn flush(&mut self, socket: &UdpSocket, connections: &mut Connections) {
+    /// Sends all that waits.
+    pub fn flush(&mut self, egress: &mut Egress, socket: &UdpSocket, connections: &mut Connections) {
+        let (bytes, queue) = (&egress.bytes, &egress.queue);
         let mut at = 0;
-        while at < self.queue.len() {
-            let batch: Vec<(usize, usize, SocketAddr)> = self.queue[at..]
+        while at < queue.len() {
+            let batch: Vec<(usize, usize, SocketAddr)> = queue[at..]
                 .iter()
                 .map_while(|&(start, length, path)| match path {
                     Path::Udp(address) => Some((start, length, address)),
@@ -307,8 +291,8 @@ impl Egress {
                 .take(BATCH)
                 .collect();
             if batch.is_empty() {
-                if let (start, length, Path::Tcp(token)) = self.queue[at] {
-                    if connections.send(token, &self.bytes[start..start + length]) {
+                if let (start, length, Path::Tcp(token)) = queue[at] {
+                    if connections.send(token, &bytes[start..start + length]) {
                         self.packets += 1;
                         self.octets += length as u64;
                     } else {
@@ -318,21 +302,20 @@ impl Egress {
                 at += 1;
                 continue;
             }
-            at += self.send_batch(socket, &batch);
+            at += self.send_batch(bytes, socket, &batch);
         }
-        self.queue.clear();
-        self.bytes.clear();
+        egress.clear();
     }
 
     /// Sends a batch and returns how many of it are done with, sent or given up.
-    fn send_batch(&mut self, socket: &UdpSocket, batch: &[(usize, usize, SocketAddr)]) -> usize {
+    fn send_batch(&mut self, bytes: &[u8], socket: &UdpSocket, batch: &[(usize, usize, SocketAddr)]) -> usize {
         // SAFETY: all-zero is a valid value of these plain C structures.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
         let mut vectors: [libc::iovec; BATCH] = unsafe { std::mem::zeroed() };
         let names: Vec<socket2::SockAddr> = batch.iter().map(|&(_, _, address)| self.name(address).into()).collect();
         for (index, &(start, length, _)) in batch.iter().enumerate() {
             vectors[index] =
-                libc::iovec { iov_base: self.bytes[start..start + length].as_mut_ptr().cast(), iov_len: length };
+                libc::iovec { iov_base: bytes[start..start + length].as_ptr().cast_mut().cast(), iov_len: length };
             headers[index].msg_hdr.msg_iov = &mut vectors[index];
             headers[index].msg_hdr.msg_iovlen = 1;
             headers[index].msg_hdr.msg_name = names[index].as_ptr().cast_mut().cast();

@@ -1,8 +1,8 @@
 //! What happens by the clock: timers of transports, reports, speech, layers out of use.
 
 use super::config::TransportConfig;
-use super::run::Shard;
-use super::sub::{Sink, ntp_now};
+use super::core::ShardCore;
+use super::sub::Sink;
 use super::{RoomKey, ShardEvent, TrackKey, TransportKey, may_speak};
 use crate::rtp::rtcp::{self, SenderReport};
 use smallvec::SmallVec;
@@ -17,7 +17,7 @@ const QUALITY_EVERY: Duration = Duration::from_secs(2);
 /// How long a layer nobody wants goes on before its publisher is told.
 const UNWANTED_FOR: Duration = Duration::from_secs(3);
 
-impl Shard {
+impl ShardCore {
     pub(super) fn timers(&mut self, now: Instant) {
         for _ in 0..4096 {
             match self.timers.peek() {
@@ -62,11 +62,11 @@ impl Shard {
             return;
         }
         let Some(config) = transport.config.clone() else {
-            transport.next_tick = now + super::run::TICK_IDLE;
+            transport.next_tick = now + super::core::TICK_IDLE;
             return;
         };
         let receives = config.receive.iter().any(|section| section.track.is_some());
-        transport.next_tick = now + if receives { TICK_BUSY } else { super::run::TICK_IDLE };
+        transport.next_tick = now + if receives { TICK_BUSY } else { super::core::TICK_IDLE };
         if !transport.is_connected() {
             return;
         }
@@ -138,11 +138,11 @@ impl Shard {
             let Some(sub) = track.subs.iter_mut().find(|sub| sub.key == section.sub) else { continue };
             let Some(layer) = sub.current else { continue };
             let clock = track.layers.get(layer).and_then(|layer| layer.clock);
-            let ntp = ntp_now();
+            let ntp = self.clock.ntp(now);
             let rtp_time = match (clock, sub.munger.last_sent()) {
                 (Some(point), _) => {
-                    let elapsed = ntp.wrapping_sub(point.ntp) as i64;
-                    let ticks = ((i128::from(elapsed) * i128::from(clock_rate)) >> 32) as i64;
+                    let elapsed = i128::from(self.clock.ns(now)) - i128::from(point.room_ns);
+                    let ticks = (elapsed * i128::from(clock_rate)).div_euclid(1_000_000_000) as i64;
                     sub.map_time(point.rtp).wrapping_add(ticks as u32)
                 }
                 (None, Some((last, at))) => {

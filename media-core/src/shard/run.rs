@@ -1,25 +1,24 @@
-//! The shard's loop: read, feed, tick, flush.
+//! The shard's thread: sockets, the clock, and the loop around [`ShardCore`].
 
 use super::config::ShardConfig;
-use super::net::{BATCH, Connections, Egress, LISTENER, Receiver, UDP, WAKER, bind_tcp, bind_udp};
-use super::track::Track;
-use super::transport::Transport;
-use super::{Command, Inbox, RoomKey, ShardEvent, ShardHandle, ShardStats, SubKey, TrackKey, TransportKey};
-use crate::webrtc::ice::Path;
+use super::core::ShardCore;
+use super::net::{BATCH, Connections, LISTENER, Receiver, Sender, UDP, WAKER, bind_tcp, bind_udp};
+use super::{Command, Inbox, ShardHandle, ShardStats};
+use crate::clock::RoomClock;
+use crate::session::Path;
+use mio::event::Event;
 use mio::net::{TcpListener, UdpSocket};
-use mio::{Events, Interest, Poll, Waker};
-use rtc_srtp::crypto::RTCCryptoProvider;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use mio::{Events, Interest, Poll, Registry, Waker};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 
-pub(super) const TICK_IDLE: Duration = Duration::from_millis(250);
-const LEVELS_EVERY: Duration = Duration::from_millis(300);
 const FEED_RING: usize = 4096;
+/// Batches of feeds taken in one turn, so that they can't starve connectivity checks.
+const FEEDS_A_TURN: usize = 256;
+/// Reads of the UDP socket in one turn, before timers get theirs.
+const READS_A_TURN: usize = 16;
 
 pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
     let poll = Poll::new()?;
@@ -51,24 +50,8 @@ pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
         if let Some(core) = config.core {
             pin(core);
         }
-        let shard = Shard {
-            config,
-            udp,
-            listener,
-            connections: Connections::default(),
-            egress: Egress::new(dual),
-            crypto,
-            transports: HashMap::new(),
-            ufrags: HashMap::new(),
-            paths: HashMap::new(),
-            tracks: HashMap::new(),
-            rooms: HashMap::new(),
-            timers: BinaryHeap::new(),
-            bursting: Vec::new(),
-            delayed: Vec::new(),
-            next_levels: Instant::now() + LEVELS_EVERY,
-            stats: ShardStats::default(),
-        };
+        let core = ShardCore::new(config, RoomClock::process(), rand::random(), crypto, Instant::now());
+        let shard = Shard { core, udp, listener, connections: Connections::default(), sender: Sender::new(dual) };
         shard.run(poll, inbox);
     })?;
     Ok(ShardHandle {
@@ -90,30 +73,12 @@ fn pin(core: usize) {
     }
 }
 
-pub(super) struct Room {
-    pub(super) events: mpsc::UnboundedSender<ShardEvent>,
-    pub(super) speaking: bool,
-}
-
-pub(super) struct Shard {
-    pub(super) config: ShardConfig,
-    pub(super) udp: UdpSocket,
-    pub(super) listener: Option<TcpListener>,
-    pub(super) connections: Connections,
-    pub(super) egress: Egress,
-    pub(super) crypto: Arc<dyn RTCCryptoProvider>,
-    pub(super) transports: HashMap<TransportKey, Transport>,
-    pub(super) ufrags: HashMap<String, TransportKey>,
-    pub(super) paths: HashMap<Path, TransportKey>,
-    pub(super) tracks: HashMap<TrackKey, Track>,
-    pub(super) rooms: HashMap<RoomKey, Room>,
-    pub(super) timers: BinaryHeap<Reverse<(Instant, TransportKey)>>,
-    /// Subscriptions with a cached group still to send.
-    pub(super) bursting: Vec<(TrackKey, SubKey)>,
-    /// Tracks with a subscription that may start at a later moment.
-    pub(super) delayed: Vec<(Instant, TrackKey)>,
-    pub(super) next_levels: Instant,
-    pub(super) stats: ShardStats,
+struct Shard {
+    core: ShardCore,
+    udp: UdpSocket,
+    listener: Option<TcpListener>,
+    connections: Connections,
+    sender: Sender,
 }
 
 impl Shard {
@@ -125,74 +90,44 @@ impl Shard {
         let mut more = false;
         loop {
             let now = Instant::now();
-            let mut until = self.next_levels;
-            if let Some(Reverse((at, _))) = self.timers.peek() {
-                until = until.min(*at);
-            }
-            if let Some(at) = self.delayed.iter().map(|(at, _)| *at).min() {
-                until = until.min(at);
-            }
-            let mut timeout = until.saturating_duration_since(now);
-            if !self.bursting.is_empty() {
-                timeout = timeout.min(Duration::from_millis(1));
-            }
-            if more {
-                timeout = Duration::ZERO;
-            }
+            let until = self.core.poll_timeout(now).saturating_duration_since(now);
+            let timeout = if more { Duration::ZERO } else { until };
             if poll.poll(&mut events, Some(timeout)).is_err() {
                 events.clear();
             }
             for event in &events {
-                match event.token() {
-                    UDP | WAKER => {}
-                    LISTENER => {
-                        if let Some(listener) = &self.listener {
-                            self.connections.accept(listener, poll.registry());
-                        }
-                    }
-                    token => {
-                        if event.is_writable() {
-                            self.connections.write_ready(token.0);
-                        }
-                        if event.is_readable() {
-                            let Some(peer) = self.connections.peer(token.0) else { continue };
-                            let alive = self.connections.read(token.0, &mut frames);
-                            for frame in frames.drain(..) {
-                                self.datagram(&frame, Path::Tcp(token.0), peer, Instant::now());
-                            }
-                            if !alive {
-                                self.connections.close(token.0, poll.registry());
-                                self.lose_path(Path::Tcp(token.0));
-                            }
-                        }
-                    }
-                }
+                self.connection(event, poll.registry(), &mut frames);
             }
-            inbox.awake.store(false, Ordering::Release);
+            // Before the queues are read: what comes in from here on wakes the next turn.
+            inbox.awake.store(false, Ordering::SeqCst);
             while let Ok(command) = inbox.control.try_recv() {
-                if matches!(command, Command::Stop) {
-                    self.stop();
-                    return;
+                match command {
+                    Command::Stop => {
+                        self.core.close(Instant::now());
+                        self.flush();
+                        return;
+                    }
+                    Command::Snapshot { reply } => {
+                        let _ = reply.send(self.snapshot());
+                    }
+                    command => self.core.command(command, Instant::now()),
                 }
-                self.command(command, Instant::now());
             }
-            // Bounded, so that feeds can't starve connectivity checks.
-            for _ in 0..256 {
+            for _ in 0..FEEDS_A_TURN {
                 let Ok((track, batch)) = inbox.feed.try_recv() else { break };
                 let now = Instant::now();
                 for packet in batch {
-                    self.feed(track, packet, now);
+                    self.core.feed(track, packet, now);
                 }
                 self.flush_if_full();
             }
-            // Edge-triggered: read until the socket is empty, but no more than this much a turn
-            // before timers get their turn too.
-            for _ in 0..16 {
+            // Edge-triggered: read until the socket is empty.
+            for _ in 0..READS_A_TURN {
                 let count = receiver.fill(&self.udp);
                 let now = Instant::now();
                 for index in 0..count {
                     let (bytes, source) = receiver.datagram(index);
-                    self.datagram(bytes, Path::Udp(source), source, now);
+                    self.core.datagram(bytes, Path::Udp(source), source, now);
                 }
                 self.flush_if_full();
                 more = count == BATCH;
@@ -200,43 +135,57 @@ impl Shard {
                     break;
                 }
             }
-            let now = Instant::now();
-            self.start_delayed(now);
-            self.send_bursts(now);
-            self.timers(now);
-            if now >= self.next_levels {
-                self.levels(now);
-                self.next_levels = now + LEVELS_EVERY;
-            }
-            self.egress.flush(&self.udp, &mut self.connections);
+            self.core.handle_timeout(Instant::now());
+            self.flush();
             more |= !inbox.feed.is_empty();
         }
     }
 
-    fn stop(&mut self) {
-        let now = Instant::now();
-        for transport in self.transports.values_mut() {
-            transport.close(&mut self.egress, now);
+    /// What happened on a TCP connection, or that there is a new one.
+    fn connection(&mut self, event: &Event, registry: &Registry, frames: &mut Vec<Vec<u8>>) {
+        let token = match event.token() {
+            UDP | WAKER => return,
+            LISTENER => {
+                if let Some(listener) = &self.listener {
+                    self.connections.accept(listener, registry);
+                }
+                return;
+            }
+            token => token.0,
+        };
+        if event.is_writable() {
+            self.connections.write_ready(token);
         }
-        self.egress.flush(&self.udp, &mut self.connections);
+        if event.is_readable() {
+            let Some(peer) = self.connections.peer(token) else { return };
+            let alive = self.connections.read(token, frames);
+            for frame in frames.drain(..) {
+                self.core.datagram(&frame, Path::Tcp(token), peer, Instant::now());
+            }
+            if !alive {
+                self.connections.close(token, registry);
+                self.core.lose_path(Path::Tcp(token));
+            }
+        }
     }
 
-    pub(super) fn flush_if_full(&mut self) {
-        if self.egress.is_full() {
-            self.egress.flush(&self.udp, &mut self.connections);
+    fn flush_if_full(&mut self) {
+        if self.core.egress.is_full() {
+            self.flush();
         }
     }
 
-    pub(super) fn snapshot(&self) -> ShardStats {
+    fn flush(&mut self) {
+        self.sender.flush(&mut self.core.egress, &self.udp, &mut self.connections);
+    }
+
+    fn snapshot(&self) -> ShardStats {
         ShardStats {
-            transports: self.transports.len() as u64,
-            tracks: self.tracks.len() as u64,
-            subscriptions: self.tracks.values().map(|track| track.subs.len() as u64).sum(),
             tcp_connections: self.connections.len() as u64,
-            packets_out: self.egress.packets,
-            bytes_out: self.egress.octets,
-            send_errors: self.egress.errors,
-            ..self.stats.clone()
+            packets_out: self.sender.packets,
+            bytes_out: self.sender.octets,
+            send_errors: self.sender.errors,
+            ..self.core.snapshot()
         }
     }
 }

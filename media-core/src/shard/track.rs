@@ -5,8 +5,7 @@ use super::config::TrackConfig;
 use super::levels::{LevelMeter, g711_level};
 use super::sub::Sub;
 use super::{TransportKey, layers};
-use crate::media::{Codec, Kind, MediaPacket};
-use crate::room::Keyframes;
+use crate::media::{Codec, Keyframes, Kind, MediaPacket};
 use crate::rtp::gop::GopCache;
 use crate::rtp::history::PacketHistory;
 use crate::rtp::nack::{NackConfig, NackGenerator};
@@ -22,10 +21,10 @@ const KEYFRAME_EVERY: Duration = Duration::from_millis(500);
 const HISTORY: usize = 1024;
 const HISTORY_AGE: Duration = Duration::from_secs(2);
 
-/// Where a track's RTP clock stands: `ntp` (32.32, already on our clock) at RTP time `rtp`.
+/// Where a track's RTP clock stands: room time `room_ns` at RTP time `rtp`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClockPoint {
-    pub ntp: u64,
+    pub room_ns: i64,
     pub rtp: u32,
 }
 
@@ -40,7 +39,7 @@ pub(super) struct Layer {
     pub red: Option<RedUnpacker>,
     pub clock: Option<ClockPoint>,
     pub last_keyframe_request: Option<Instant>,
-    /// A keyframe was asked for while requests were being held back.
+    /// A keyframe was asked for while requests were being held back, and none came since.
     pub keyframe_pending: bool,
 }
 
@@ -61,6 +60,17 @@ impl Layer {
     }
 }
 
+impl Layer {
+    /// Nothing that is known of the source's earlier packets holds any more.
+    pub fn begin_anew(&mut self) {
+        self.nack.reset();
+        self.stats.restart();
+        self.history.clear();
+        self.red = None;
+        self.clock = None;
+    }
+}
+
 pub(super) struct Track {
     pub config: TrackConfig,
     pub layers: Vec<Layer>,
@@ -68,6 +78,8 @@ pub(super) struct Track {
     pub last_packet: Vec<Option<Instant>>,
     pub gop: Option<GopCache<(MediaPacket, u32)>>,
     pub subs: Vec<Sub>,
+    /// The number that a fed packet must have if none was lost.
+    pub next_fed: Option<u64>,
     pub publisher: Option<TransportKey>,
     pub meter: LevelMeter,
     pub started: bool,
@@ -85,12 +97,38 @@ impl Track {
             last_packet: vec![None; count],
             gop: cached.then(|| GopCache::new(gop_bytes, gop_duration)),
             subs: Vec::new(),
+            next_fed: None,
             publisher: None,
             meter: LevelMeter::default(),
             started: false,
             wanted: None,
             unwanted_since: None,
             config,
+        }
+    }
+
+    /// A packet that subscribers are not to have, without a gap in their numbers.
+    pub fn leave_out(&mut self, layer: usize, sequence: u64) {
+        for sub in self.subs.iter_mut().filter(|sub| sub.current == Some(layer)) {
+            sub.munger.drop_packet(sequence);
+        }
+    }
+
+    /// The layer's source is another one: who watches it waits for a picture to start at, or for sound.
+    pub fn wait_anew(&mut self, layer: usize) {
+        for sub in self.subs.iter_mut().filter(|sub| sub.current == Some(layer)) {
+            sub.current = None;
+        }
+    }
+
+    /// What was sent so far is no ground for what comes: all wait for a keyframe.
+    pub fn begin_anew(&mut self) {
+        if let Some(gop) = &mut self.gop {
+            gop.clear();
+        }
+        for sub in &mut self.subs {
+            sub.current = None;
+            sub.burst.clear();
         }
     }
 
@@ -114,6 +152,9 @@ impl Track {
             *slot = Some(now);
         }
         if let Some(layer) = self.layers.get_mut(index) {
+            if keyframe {
+                layer.keyframe_pending = false;
+            }
             layer.history.insert(packet.sequence, packet.clone(), now);
         }
         if !self.is_video() {

@@ -3,16 +3,18 @@
 //! the shard owns the sockets.
 
 use super::config::{PayloadMap, TransportConfig, TransportEvent, TransportInit};
-use super::net::Egress;
+use super::egress::Egress;
 use super::{RoomKey, SubKey, TrackKey, TransportKey};
+use crate::clock::ClockEstimator;
 use crate::rtp::ext;
 use crate::rtp::packet::{Extensions, RtpHeader, write_header};
 use crate::rtp::twcc::TwccReceiver;
-use crate::webrtc::data::{DataChannels, DataOutput};
-use crate::webrtc::dtls::{Dtls, DtlsOutput, SrtpPair};
-use crate::webrtc::ice::{CONNECT_TIMEOUT, DISCONNECTED_AFTER, FAILED_AFTER, IceLite};
+use crate::session::Path;
+use crate::session::data::{DataChannels, DataOutput};
+use crate::session::dtls::{Dtls, DtlsOutput, SrtpPair};
+use crate::session::ice::{CONNECT_TIMEOUT, DISCONNECTED_AFTER, FAILED_AFTER, IceLite};
 use bytes::Bytes;
-use rand::Rng;
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +22,10 @@ use tokio::sync::mpsc;
 
 /// Streams one peer may have bound at a time.
 const MAX_STREAMS: usize = 256;
+
+/// Paths one peer may have checked at a time. A machine with many addresses checks from each, and
+/// uses one; a path that fell out comes back with the next check on it.
+const MAX_PATHS: usize = 8;
 
 /// Where an incoming stream belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,25 +57,31 @@ pub(super) struct Transport {
     routes: HashMap<u32, Route>,
     /// Our media and RTX streams, to find a subscription from a peer's feedback.
     pub outgoing: HashMap<u32, (TrackKey, SubKey)>,
+    /// Paths that a valid check came by, oldest first.
+    paths: SmallVec<[Path; MAX_PATHS]>,
     pub twcc: TwccReceiver,
     pub twcc_media_ssrc: u32,
     /// Our own identity in RTCP.
     pub ssrc: u32,
     pub rtt: Duration,
+    /// Until the round trip has been measured, `rtt` is a guess.
+    measured: bool,
+    /// The other connection of the same participant, which goes the same way.
+    pub pair: Option<TransportKey>,
     pub next_tick: Instant,
     /// When the shard's timer heap will look here.
     pub scheduled: Option<Instant>,
     pub next_report: Instant,
     pub last_quality: Instant,
-    /// Smallest seen difference between our clock and the peer's sender reports, NTP units.
-    pub clock_offset: Option<i64>,
+    /// The peer's clock, from its sender reports.
+    pub clock: ClockEstimator,
     state: State,
     pub dead: bool,
     scratch: Vec<u8>,
 }
 
 impl Transport {
-    pub fn new(key: TransportKey, init: TransportInit, now: Instant) -> Self {
+    pub fn new(key: TransportKey, init: TransportInit, ssrc: u32, now: Instant) -> Self {
         Self {
             key,
             room: init.room,
@@ -82,19 +94,30 @@ impl Transport {
             config: None,
             routes: HashMap::new(),
             outgoing: HashMap::new(),
+            paths: SmallVec::new(),
             twcc: TwccReceiver::default(),
             twcc_media_ssrc: 0,
-            ssrc: rand::rng().random_range(1..u32::MAX),
+            ssrc,
             rtt: Duration::from_millis(50),
+            measured: false,
+            pair: init.pair,
             next_tick: now,
             scheduled: None,
             next_report: now + Duration::from_secs(1),
             last_quality: now,
-            clock_offset: None,
+            clock: ClockEstimator::default(),
             state: State::Connecting,
             dead: false,
             scratch: Vec::with_capacity(2048),
         }
+    }
+
+    /// Stands for a handshake.
+    #[cfg(test)]
+    pub fn connect_for_tests(&mut self, pair: Box<SrtpPair>) {
+        self.srtp = Some(pair);
+        self.state = State::Connected;
+        self.tell(TransportEvent::Connected);
     }
 
     pub fn tell(&self, event: TransportEvent) {
@@ -111,6 +134,42 @@ impl Transport {
             self.dead = true;
             self.tell(TransportEvent::Failed(why));
         }
+    }
+
+    /// A round trip was measured.
+    pub fn note_rtt(&mut self, rtt: Duration) {
+        let rtt = rtt.min(Duration::from_secs(5));
+        self.rtt = if self.measured { (self.rtt * 7 + rtt) / 8 } else { rtt };
+        self.measured = true;
+    }
+
+    /// A lost packet came this long after it was first asked for: a round trip, or more when the
+    /// first answer was lost too.
+    pub fn note_answer(&mut self, after: Duration) {
+        if !self.measured || after < self.rtt * 3 {
+            self.note_rtt(after);
+        }
+    }
+
+    /// Remembers a checked path; returns the one that had to make room, never the one in use.
+    pub fn note_path(&mut self, path: Path) -> Option<Path> {
+        self.paths.retain(|known| *known != path);
+        self.paths.push(path);
+        if self.paths.len() <= MAX_PATHS {
+            return None;
+        }
+        let in_use = self.ice.path();
+        let oldest = self.paths.iter().position(|known| Some(*known) != in_use)?;
+        Some(self.paths.remove(oldest))
+    }
+
+    pub fn forget_path(&mut self, path: Path) {
+        self.paths.retain(|known| *known != path);
+        self.ice.lose(path);
+    }
+
+    pub fn paths(&self) -> &[Path] {
+        &self.paths
     }
 
     /// Takes a new negotiated state. Streams learned by header extensions of
@@ -219,7 +278,7 @@ impl Transport {
         self.after_data(data, egress, now);
     }
 
-    pub fn send_data(&mut self, kind: crate::room::DataKind, payload: Bytes, egress: &mut Egress, now: Instant) {
+    pub fn send_data(&mut self, kind: crate::media::DataKind, payload: Bytes, egress: &mut Egress, now: Instant) {
         self.data.send(kind, payload, now);
         self.after_data(Vec::new(), egress, now);
     }

@@ -2,7 +2,6 @@
 //! told of them. The sections' order is the session's and never changes.
 
 use super::codecs::{self, Choice};
-use super::ice::IceCredentials;
 use super::sdp::{
     Direction, LocalSection, LocalStream, LocalTransport, RemoteDescription, RemoteSection, SectionKind, write,
 };
@@ -10,6 +9,7 @@ use crate::ids::TrackSid;
 use crate::media::{Codec, Kind};
 use crate::room::{CodecPolicy, TrackInfo};
 use crate::rtp::ext;
+use crate::session::ice::IceCredentials;
 use crate::shard::{
     ExtensionIds, ReceiveSection, SendSection, ShardHandle, SubKey, TrackKey, TransportConfig, TransportKey,
 };

@@ -7,12 +7,12 @@
 
 use super::codecs::{self, forwardable};
 use super::connection::{Binding, Connection, Taken, Use, Wanted, kind_of};
-use super::dtls::DtlsIdentity;
-use super::ice::IceCredentials;
 use super::sdp::{RemoteDescription, SdpError, SectionKind};
 use crate::ids::{ParticipantSid, TrackSid};
 use crate::media::{Codec, Kind};
 use crate::room::{DataKind, Keyframes, LayerQuality, ParticipantInfo, Room, RoomError, TrackInfo, TrackSpec};
+use crate::session::dtls::DtlsIdentity;
+use crate::session::ice::IceCredentials;
 use crate::shard::{Command, ShardHandle, SubKey, TrackKey, TransportEvent, TransportInit, TransportKey};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -176,7 +176,7 @@ impl Peer {
         let (events, receiver) = mpsc::channel(1024);
         let runtime = tokio::runtime::Handle::current();
         let sid = participant.sid.clone();
-        let connect = |target: Target, opens_data: bool| {
+        let connect = |target: Target, opens_data: bool, pair: Option<TransportKey>| {
             let key = TransportKey::next();
             let local_ice = IceCredentials::random();
             let (sender, transport_events) = mpsc::unbounded_channel();
@@ -186,14 +186,16 @@ impl Peer {
                 identity: identity.clone(),
                 opens_data,
                 events: sender,
+                pair,
             };
             shard.send(Command::AddTransport { key, init });
             room.bind_transport(key, sid.clone());
             runtime.spawn(relay(target, transport_events, events.clone()));
             Connection::new(key, local_ice)
         };
-        let publisher = connect(Target::Publisher, false);
-        let subscriber = (topology == Topology::Dual).then(|| connect(Target::Subscriber, true));
+        let publisher = connect(Target::Publisher, false, None);
+        let subscriber =
+            (topology == Topology::Dual).then(|| connect(Target::Subscriber, true, Some(publisher.transport)));
         let peer = Arc::new_cyclic(|me| Self {
             room: room.clone(),
             sid,

@@ -424,7 +424,7 @@ pub fn write(transport: &LocalTransport<'_>, sections: &[LocalSection]) -> Strin
         line(format_args!("a=end-of-candidates"));
         if section.kind == SectionKind::Application {
             line(format_args!("a=sctp-port:5000"));
-            line(format_args!("a=max-message-size:{}", super::data::MAX_MESSAGE));
+            line(format_args!("a=max-message-size:{}", crate::session::data::MAX_MESSAGE));
             continue;
         }
         line(format_args!("a={}", section.direction.text()));

@@ -9,7 +9,7 @@
 //! [`MAX_CHANNELS`] channels has the rest ignored.
 
 use super::dtls::{Dtls, DtlsError};
-use crate::room::DataKind;
+use crate::media::DataKind;
 use bytes::Bytes;
 use rtc_datachannel::message::{
     Message,

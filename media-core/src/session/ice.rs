@@ -7,6 +7,7 @@
 //! Out of scope: gathering and sending checks; a lite agent has host candidates
 //! in its description and the full agent on the other side does the rest.
 
+use super::Path;
 use rand::Rng;
 use rtc_stun::attributes::{ATTR_ICE_CONTROLLED, ATTR_MESSAGE_INTEGRITY, ATTR_USE_CANDIDATE, ATTR_USERNAME};
 use rtc_stun::error_code::{CODE_ROLE_CONFLICT, ErrorCodeAttribute};
@@ -56,14 +57,6 @@ impl IceCredentials {
         };
         Self { ufrag: text(8).into(), password: text(24).into() }
     }
-}
-
-/// How datagrams reach a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Path {
-    /// A framed TCP connection (RFC 4571), by the shard's connection number.
-    Tcp(usize),
-    Udp(SocketAddr),
 }
 
 /// The user fragment of ours that a binding request is for, before anything is checked.
@@ -193,15 +186,16 @@ impl IceLite {
     }
 }
 
+/// A full agent's side, for tests.
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
 
-    fn crypto() -> Arc<dyn rtc_srtp::crypto::RTCCryptoProvider> {
+    pub(crate) fn crypto() -> Arc<dyn rtc_srtp::crypto::RTCCryptoProvider> {
         rtc_srtp::crypto::default_provider().expect("the built-in provider")
     }
 
-    fn request(local: &IceCredentials, password: &str, nominate: bool) -> Vec<u8> {
+    pub(crate) fn request(local: &IceCredentials, password: &str, nominate: bool) -> Vec<u8> {
         let crypto = crypto();
         let mut message = Message::new();
         message.set_type(BINDING_REQUEST);
@@ -217,6 +211,13 @@ mod tests {
         FINGERPRINT.add_to(&mut message).unwrap();
         message.raw
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use super::testing::{crypto, request};
 
     fn check(ice: &mut IceLite, datagram: &[u8], from: &str) -> Result<Checked, IceError> {
         let (message, ufrag) = addressed_ufrag(datagram)?;

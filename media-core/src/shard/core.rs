@@ -1,0 +1,115 @@
+//! The shard without sockets, clock or randomness of its own: datagrams, commands and feeds go in
+//! with the time at which they came, packets and the next moment to be woken come out. The loop
+//! around it is [`super::run`]; tests drive it in virtual time.
+
+use super::config::ShardConfig;
+use super::egress::Egress;
+use super::track::Track;
+use super::transport::Transport;
+use super::{RoomKey, ShardEvent, ShardStats, SubKey, TrackKey, TransportKey};
+use crate::clock::RoomClock;
+use crate::session::Path;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rtc_srtp::crypto::RTCCryptoProvider;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+pub(super) const TICK_IDLE: Duration = Duration::from_millis(250);
+const LEVELS_EVERY: Duration = Duration::from_millis(300);
+/// How soon a cached group goes on.
+const BURST_EVERY: Duration = Duration::from_millis(1);
+
+pub(super) struct Room {
+    pub(super) events: mpsc::UnboundedSender<ShardEvent>,
+    pub(super) speaking: bool,
+}
+
+pub(super) struct ShardCore {
+    pub(super) config: ShardConfig,
+    pub(super) clock: RoomClock,
+    pub(super) random: StdRng,
+    pub(super) crypto: Arc<dyn RTCCryptoProvider>,
+    /// What is to leave; whoever drives the core takes it after each call.
+    pub(super) egress: Egress,
+    pub(super) transports: HashMap<TransportKey, Transport>,
+    pub(super) ufrags: HashMap<String, TransportKey>,
+    pub(super) paths: HashMap<Path, TransportKey>,
+    pub(super) tracks: HashMap<TrackKey, Track>,
+    pub(super) rooms: HashMap<RoomKey, Room>,
+    pub(super) timers: BinaryHeap<Reverse<(Instant, TransportKey)>>,
+    /// Subscriptions with a cached group still to send.
+    pub(super) bursting: Vec<(TrackKey, SubKey)>,
+    /// Tracks with a subscription that may start at a later moment.
+    pub(super) delayed: Vec<(Instant, TrackKey)>,
+    next_levels: Instant,
+    pub(super) stats: ShardStats,
+}
+
+impl ShardCore {
+    /// `seed` decides every number that is to be hard to guess.
+    pub fn new(
+        config: ShardConfig,
+        clock: RoomClock,
+        seed: [u8; 32],
+        crypto: Arc<dyn RTCCryptoProvider>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            config,
+            clock,
+            random: StdRng::from_seed(seed),
+            crypto,
+            egress: Egress::default(),
+            transports: HashMap::new(),
+            ufrags: HashMap::new(),
+            paths: HashMap::new(),
+            tracks: HashMap::new(),
+            rooms: HashMap::new(),
+            timers: BinaryHeap::new(),
+            bursting: Vec::new(),
+            delayed: Vec::new(),
+            next_levels: now + LEVELS_EVERY,
+            stats: ShardStats::default(),
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do, unless something else comes first.
+    pub fn poll_timeout(&self, now: Instant) -> Instant {
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let delayed = self.delayed.iter().map(|(at, _)| *at).min();
+        let burst = (!self.bursting.is_empty()).then(|| now + BURST_EVERY);
+        [timer, delayed, burst].into_iter().flatten().fold(self.next_levels, Instant::min)
+    }
+
+    /// Everything that is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.start_delayed(now);
+        self.send_bursts(now);
+        self.timers(now);
+        if now >= self.next_levels {
+            self.levels(now);
+            self.next_levels = now + LEVELS_EVERY;
+        }
+    }
+
+    /// Says goodbye to all peers.
+    pub fn close(&mut self, now: Instant) {
+        for transport in self.transports.values_mut() {
+            transport.close(&mut self.egress, now);
+        }
+    }
+
+    /// Counts of its own; the loop adds those of the sockets.
+    pub fn snapshot(&self) -> ShardStats {
+        ShardStats {
+            transports: self.transports.len() as u64,
+            tracks: self.tracks.len() as u64,
+            subscriptions: self.tracks.values().map(|track| track.subs.len() as u64).sum(),
+            ..self.stats.clone()
+        }
+    }
+}

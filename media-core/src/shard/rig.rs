@@ -1,0 +1,375 @@
+//! A shard and its peers in virtual time, for tests: connectivity checks and SRTP are real, the
+//! DTLS handshake is replaced by keys that both sides know.
+
+use super::config::{
+    PayloadMap, ReceiveSection, SendSection, ShardConfig, TrackConfig, TransportConfig, TransportInit,
+};
+use super::core::ShardCore;
+use super::{Command, ExtensionIds, RoomKey, ShardEvent, SubKey, TrackKey, TransportEvent, TransportKey};
+use crate::clock::RoomClock;
+use crate::media::{CodecParams, Keyframes, Source, SourcePacket, TapItem};
+use crate::rtp::packet::{Kind as Packet, RtpHeader, RtpView, classify, write_header};
+use crate::rtp::rtcp::{self, Rtcp};
+use crate::session::Path;
+use crate::session::dtls::{DtlsIdentity, SrtpPair};
+use crate::session::ice::{IceCredentials, testing};
+use bytes::Bytes;
+use rtc_srtp::context::Context;
+use rtc_srtp::protection_profile::ProtectionProfile;
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Payload types of all sections here.
+pub const PT: u8 = 96;
+pub const RTX_PT: u8 = 97;
+
+pub struct Peer {
+    pub key: TransportKey,
+    pub local: IceCredentials,
+    pub address: SocketAddr,
+    _events: mpsc::UnboundedReceiver<TransportEvent>,
+    seal: Context,
+    open: Context,
+    config: TransportConfig,
+}
+
+/// A packet as its receiver sees it.
+#[derive(Clone, Debug)]
+pub struct Got {
+    pub peer: usize,
+    pub header: RtpHeader,
+    pub payload: Vec<u8>,
+}
+
+pub struct Rig {
+    pub core: ShardCore,
+    pub now: Instant,
+    pub room: RoomKey,
+    _events: mpsc::UnboundedReceiver<ShardEvent>,
+    pub peers: Vec<Peer>,
+    /// What the core sent, read by its receivers.
+    pub rtp: Vec<Got>,
+    pub rtcp: Vec<(usize, Rtcp)>,
+    /// Datagrams that were neither: answers to connectivity checks.
+    pub others: usize,
+    /// Most that waited in the core at one time, bytes.
+    pub most_queued: usize,
+}
+
+static IDENTITY: LazyLock<Arc<DtlsIdentity>> = LazyLock::new(|| Arc::new(DtlsIdentity::generate().unwrap()));
+
+fn context(direction: u8, number: usize) -> Context {
+    let mut key = [direction; 16];
+    key[1..9].copy_from_slice(&(number as u64).to_be_bytes());
+    let crypto = IDENTITY.crypto.crypto();
+    Context::new(&key, &[7; 12], ProtectionProfile::AeadAes128Gcm, None, None, crypto).unwrap()
+}
+
+impl Rig {
+    pub fn new() -> Self {
+        Self::with(16 << 20, Duration::from_secs(10))
+    }
+
+    pub fn with(gop_cache_bytes: usize, gop_cache_duration: Duration) -> Self {
+        let config = ShardConfig {
+            name: "rig".into(),
+            udp_port: 0,
+            tcp_port: None,
+            advertise: Vec::new(),
+            gop_cache_bytes,
+            gop_cache_duration,
+            core: None,
+        };
+        let start = Instant::now() + Duration::from_secs(100);
+        let clock = RoomClock::anchored(start, 1_790_000_000_000_000_000);
+        let mut core = ShardCore::new(config, clock, [1; 32], IDENTITY.crypto.clone(), start);
+        let room = RoomKey::next();
+        let (sender, events) = mpsc::unbounded_channel();
+        core.command(Command::AddRoom { room, events: sender }, start);
+        Self {
+            core,
+            now: start,
+            room,
+            _events: events,
+            peers: Vec::new(),
+            rtp: Vec::new(),
+            rtcp: Vec::new(),
+            others: 0,
+            most_queued: 0,
+        }
+    }
+
+    /// A connected peer; `opens_data` is that of a subscriber connection, to which we offer.
+    pub fn peer(&mut self, opens_data: bool) -> usize {
+        let number = self.peers.len();
+        let key = TransportKey::next();
+        let local = IceCredentials::random();
+        let (sender, events) = mpsc::unbounded_channel();
+        let init = TransportInit {
+            room: self.room,
+            local_ice: local.clone(),
+            identity: IDENTITY.clone(),
+            opens_data,
+            events: sender,
+            pair: None,
+        };
+        self.core.command(Command::AddTransport { key, init }, self.now);
+        let address = SocketAddr::from(([10, 0, (number >> 8) as u8, number as u8], 5000));
+        let config = TransportConfig {
+            local_ice: local.clone(),
+            fingerprint: String::new(),
+            extensions: ExtensionIds { mid: 1, rid: 2, repaired_rid: 3, ..ExtensionIds::default() },
+            receive: Vec::new(),
+            send: Vec::new(),
+            data: false,
+        };
+        let (seal, open) = (context(1, number), context(2, number));
+        self.peers.push(Peer { key, local, address, _events: events, seal, open, config });
+        self.check(number, address);
+        let pair = SrtpPair {
+            incoming: context(1, number),
+            outgoing: context(2, number),
+            profile: ProtectionProfile::AeadAes128Gcm,
+        };
+        self.core.transports.get_mut(&key).unwrap().connect_for_tests(Box::new(pair));
+        self.core.transport_connected(key, self.now);
+        number
+    }
+
+    /// A connectivity check that nominates.
+    pub fn check(&mut self, peer: usize, from: SocketAddr) {
+        let local = self.peers[peer].local.clone();
+        let datagram = testing::request(&local, &local.password, true);
+        self.core.datagram(&datagram, Path::Udp(from), from, self.now);
+        self.take();
+    }
+
+    pub fn track(&mut self, codec: CodecParams, layers: usize, keyframes: Keyframes) -> TrackKey {
+        let key = TrackKey::next();
+        let config = TrackConfig {
+            room: self.room,
+            source: Source::Camera,
+            codec,
+            layers,
+            muted: false,
+            keyframes,
+            feed: (keyframes == Keyframes::Cached).then(Arc::default),
+        };
+        self.core.command(Command::AddTrack { key, config }, self.now);
+        key
+    }
+
+    /// The peer sends this track: stream 1000 (+ layer), RTX 2000 (+ layer), MID "p".
+    pub fn publishes(&mut self, peer: usize, track: TrackKey, layers: usize) {
+        let section = ReceiveSection {
+            mid: format!("p{}", self.peers[peer].config.receive.len()),
+            kind: crate::media::Kind::Video,
+            track: Some(track),
+            payloads: vec![PayloadMap::Media { pt: PT }, PayloadMap::Rtx { pt: RTX_PT }],
+            rids: if layers > 1 {
+                ["q", "h", "f"].iter().take(layers).map(ToString::to_string).collect()
+            } else {
+                vec![]
+            },
+            ssrcs: if layers > 1 { vec![] } else { vec![(1000, Some(2000))] },
+            nack: true,
+        };
+        self.peers[peer].config.receive.push(section);
+        self.configure(peer);
+    }
+
+    /// The peer gets this track, as stream `ssrc` and RTX `ssrc` + 1.
+    pub fn subscribes(&mut self, peer: usize, track: TrackKey, ssrc: u32) -> SubKey {
+        let sub = SubKey::next();
+        let section = SendSection {
+            mid: format!("s{}", self.peers[peer].config.send.len()),
+            track,
+            sub,
+            ssrc,
+            rtx_ssrc: ssrc + 1,
+            pt: PT,
+            rtx_pt: Some(RTX_PT),
+            red_pt: None,
+        };
+        self.peers[peer].config.send.push(section);
+        self.configure(peer);
+        sub
+    }
+
+    pub fn change(&mut self, peer: usize, change: impl FnOnce(&mut TransportConfig)) {
+        change(&mut self.peers[peer].config);
+        self.configure(peer);
+    }
+
+    fn configure(&mut self, peer: usize) {
+        let Peer { key, config, .. } = &self.peers[peer];
+        let command = Command::Configure { key: *key, config: Arc::new(config.clone()) };
+        self.core.command(command, self.now);
+        self.take();
+    }
+
+    pub fn tap(&mut self, track: TrackKey, capacity: usize) -> (SubKey, mpsc::Receiver<TapItem>) {
+        let (sender, receiver) = mpsc::channel(capacity);
+        let sub = SubKey::next();
+        self.core.command(Command::AddTap { track, sub, sender }, self.now);
+        self.take();
+        (sub, receiver)
+    }
+
+    pub fn command(&mut self, command: Command) {
+        self.core.command(command, self.now);
+        self.take();
+    }
+
+    pub fn send_rtp(&mut self, peer: usize, header: RtpHeader, extensions: &[(u8, &[u8])], payload: &[u8]) {
+        let mut packet = Vec::new();
+        write_header(&mut packet, &header, extensions);
+        packet.extend_from_slice(payload);
+        let sealed = self.peers[peer].seal.encrypt_rtp(&packet).unwrap();
+        let from = self.peers[peer].address;
+        self.core.datagram(&sealed, Path::Udp(from), from, self.now);
+        self.take();
+    }
+
+    /// One packet of stream 1000.
+    pub fn send(&mut self, peer: usize, sequence: u16, timestamp: u32, payload: &[u8]) {
+        let header =
+            RtpHeader { marker: true, payload_type: PT, sequence, timestamp, ssrc: 1000, ..RtpHeader::default() };
+        self.send_rtp(peer, header, &[], payload);
+    }
+
+    /// The packet again, as the answer to a NACK.
+    pub fn resend(&mut self, peer: usize, rtx: u16, sequence: u16, timestamp: u32, payload: &[u8]) {
+        let header = RtpHeader {
+            marker: true,
+            payload_type: RTX_PT,
+            sequence: rtx,
+            timestamp,
+            ssrc: 2000,
+            ..RtpHeader::default()
+        };
+        let payload = [&sequence.to_be_bytes()[..], payload].concat();
+        self.send_rtp(peer, header, &[], &payload);
+    }
+
+    pub fn send_rtcp(&mut self, peer: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut packet = Vec::new();
+        write(&mut packet);
+        let sealed = self.peers[peer].seal.encrypt_rtcp(&packet).unwrap();
+        let from = self.peers[peer].address;
+        self.core.datagram(&sealed, Path::Udp(from), from, self.now);
+        self.take();
+    }
+
+    pub fn pli(&mut self, peer: usize, media: u32) {
+        self.send_rtcp(peer, |out| {
+            rtcp::write_receiver_report(out, 1, &[]);
+            rtcp::write_pli(out, 1, media);
+        });
+    }
+
+    pub fn nack(&mut self, peer: usize, media: u32, lost: &[u16]) {
+        self.send_rtcp(peer, |out| {
+            rtcp::write_receiver_report(out, 1, &[]);
+            rtcp::write_nack(out, 1, media, lost);
+        });
+    }
+
+    pub fn feed(&mut self, track: TrackKey, sequence: u64, timestamp: u32, payload: &[u8]) {
+        let packet = SourcePacket { sequence, timestamp, marker: true, payload: Bytes::copy_from_slice(payload) };
+        self.core.feed(track, packet, self.now);
+        self.take();
+    }
+
+    /// Lets time pass, with everything that is due on the way.
+    pub fn advance(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let next = self.core.poll_timeout(self.now).max(self.now + Duration::from_micros(100));
+            if next > end {
+                self.now = end;
+                return;
+            }
+            self.now = next;
+            self.core.handle_timeout(self.now);
+            self.take();
+        }
+    }
+
+    /// [`Self::advance`], in milliseconds.
+    pub fn pass(&mut self, ms: u64) {
+        self.advance(Duration::from_millis(ms));
+    }
+
+    /// Everything that the core wants to send arrives now.
+    fn take(&mut self) {
+        self.most_queued = self.most_queued.max(self.core.egress.bytes.len());
+        let queue = std::mem::take(&mut self.core.egress.queue);
+        let bytes = std::mem::take(&mut self.core.egress.bytes);
+        for (start, length, path) in queue {
+            let Path::Udp(to) = path else { continue };
+            let datagram = &bytes[start..start + length];
+            let Some(peer) = self.peers.iter().position(|peer| peer.address == to) else {
+                self.others += 1;
+                continue;
+            };
+            match classify(datagram) {
+                Packet::Rtp => {
+                    let plain = self.peers[peer].open.decrypt_rtp(datagram).unwrap();
+                    let view = RtpView::parse(&plain).unwrap();
+                    self.rtp.push(Got { peer, header: view.header, payload: view.payload.to_vec() });
+                }
+                Packet::Rtcp => {
+                    let plain = self.peers[peer].open.decrypt_rtcp(datagram).unwrap();
+                    let packets = rtcp::parse_compound(&plain).unwrap();
+                    self.rtcp.extend(packets.into_iter().map(|packet| (peer, packet)));
+                }
+                _ => self.others += 1,
+            }
+        }
+    }
+
+    /// Forgets what was sent so far.
+    pub fn forget(&mut self) {
+        self.rtp.clear();
+        self.rtcp.clear();
+        self.most_queued = 0;
+    }
+
+    pub fn plis_to(&self, peer: usize) -> usize {
+        self.rtcp.iter().filter(|(to, packet)| *to == peer && matches!(packet, Rtcp::Pli { .. })).count()
+    }
+
+    pub fn nacks_to(&self, peer: usize) -> Vec<u16> {
+        let asked = self.rtcp.iter().filter(|(to, _)| *to == peer).filter_map(|(_, packet)| match packet {
+            Rtcp::Nack { lost, .. } => Some(lost.to_vec()),
+            _ => None,
+        });
+        asked.flatten().collect()
+    }
+
+    /// Sequence numbers that a peer got on a stream.
+    pub fn sequences(&self, peer: usize, ssrc: u32) -> Vec<u16> {
+        self.got(peer, ssrc).iter().map(|got| got.header.sequence).collect()
+    }
+
+    pub fn got(&self, peer: usize, ssrc: u32) -> Vec<&Got> {
+        self.rtp.iter().filter(|got| got.peer == peer && got.header.ssrc == ssrc).collect()
+    }
+}
+
+pub fn h264() -> CodecParams {
+    CodecParams::h264()
+}
+
+/// An IDR picture in one packet; the last byte tells it from others.
+pub fn key(number: u8) -> Vec<u8> {
+    vec![0x65, 0x88, 0x84, number]
+}
+
+/// A picture that needs those before it.
+pub fn delta(number: u8) -> Vec<u8> {
+    vec![0x41, 0x9a, 0x02, number]
+}

@@ -77,6 +77,8 @@ impl Session {
             let gone = proto::TrackUnpublishedResponse { track_sid: track.sid.to_string() };
             self.send(Response::TrackUnpublished(gone));
         } else {
+            // Clients say nothing of a track that is gone, so its section and its place end here.
+            self.peer.unsubscribe(&track.sid);
             self.updates.changed(&track.participant, &track.identity);
         }
     }

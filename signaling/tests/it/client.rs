@@ -75,6 +75,30 @@ impl Client {
         }
     }
 
+    /// Reads on until an offer of the server's, and answers it as a browser would that takes all;
+    /// returns the offer.
+    pub async fn answer_offer(&mut self) -> proto::SessionDescription {
+        let offer = self.until(|it| if let Response::Offer(it) = it { Some(it) } else { None }).await;
+        let mut sdp = String::new();
+        for line in offer.sdp.lines() {
+            let line = match line.split_once(':').unwrap_or((line, "")) {
+                ("a=setup", _) => "a=setup:active",
+                ("a=sendonly", _) => "a=recvonly",
+                ("a=ice-ufrag", _) => "a=ice-ufrag:ourufrag",
+                ("a=ice-pwd", _) => "a=ice-pwd:ourpasswordourpassword12",
+                ("a=candidate" | "a=ssrc" | "a=ssrc-group" | "a=msid" | "a=ice-lite" | "a=end-of-candidates", _) => {
+                    continue;
+                }
+                _ => line,
+            };
+            sdp += line;
+            sdp += "\r\n";
+        }
+        let answer = proto::SessionDescription { r#type: "answer".into(), sdp, id: offer.id, ..Default::default() };
+        self.send(Request::Answer(answer)).await;
+        offer
+    }
+
     /// Reads on until somebody with this identity is described.
     pub async fn told_of(&mut self, identity: &str) -> proto::ParticipantInfo {
         self.until(|message| match message {

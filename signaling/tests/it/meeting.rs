@@ -168,6 +168,36 @@ async fn a_track_of_the_house_is_described_offered_and_its_end_told() {
     }
 }
 
+/// A camera that comes and goes all day must not use up its viewers' sections.
+#[tokio::test]
+async fn three_hundred_tracks_that_came_and_went_leave_room_for_the_next() {
+    let server = start().await;
+    let (mut alice, _) = Client::join(&server, &token("alice")).await;
+    let room = server.room();
+    let join = rongtong_media_core::room::Join {
+        identity: "camera:1".into(),
+        permission: Permission::full(),
+        kind: rongtong_media_core::room::ParticipantKind::Camera,
+        ..Default::default()
+    };
+    let camera = room.join(join).unwrap();
+    let mut longest = 0;
+    for round in 0..301 {
+        let spec = TrackSpec::new(Source::Camera, CodecParams::h264());
+        let source = room.publish(&camera.info.sid, spec, Keyframes::Cached).unwrap();
+        let sid = source.info().sid.to_string();
+        loop {
+            let offer = alice.answer_offer().await;
+            longest = longest.max(offer.sdp.matches("\nm=").count());
+            if offer.mid_to_track_id.values().any(|it| *it == sid) {
+                break;
+            }
+        }
+        drop(source);
+        assert!(longest <= 4, "{longest} sections in round {round}");
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_track_can_not_be_subscribed() {
     let server = start().await;

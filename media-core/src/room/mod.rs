@@ -16,6 +16,8 @@ mod registry;
 mod room;
 mod source;
 mod tap;
+#[cfg(test)]
+mod tests;
 
 pub use crate::media::{DataKind, Keyframes, SourcePacket, TapItem};
 pub use event::{DataMessage, LeaveReason, Quality, RoomEvent, Speaker};

@@ -101,6 +101,22 @@ impl Rooms {
         self.tell(&RoomsEvent::Closed(name.clone()));
     }
 
+    /// Ends a room in which nobody has been for long enough; nobody comes in meanwhile.
+    pub(super) fn close_if_due(&self, room: &Arc<Room>) -> bool {
+        {
+            let mut rooms = self.rooms.lock();
+            if !room.end_if_due() {
+                return false;
+            }
+            // The name may be another room's by now.
+            if rooms.get(room.name()).is_some_and(|known| Arc::ptr_eq(known, room)) {
+                rooms.remove(room.name());
+            }
+        }
+        self.tell(&RoomsEvent::Closed(room.name().clone()));
+        true
+    }
+
     /// Rooms opening and closing from now on. An observer that falls 256 behind is dropped.
     pub fn observe(&self) -> mpsc::Receiver<RoomsEvent> {
         let (sender, receiver) = mpsc::channel(256);

@@ -181,13 +181,13 @@ impl Room {
         }
         check_metadata(Some(&join.metadata), Some(&join.attributes))?;
         let identity = Identity::new(&join.identity);
-        let twin = self.participant(&identity).map(|twin| twin.sid.clone());
-        if let Some(twin) = twin {
-            self.leave(&twin, LeaveReason::DuplicateIdentity);
-        }
         let mut state = self.state.lock();
         if state.closed {
             return Err(RoomError::Closed);
+        }
+        let twin = state.members.iter().find(|member| member.info.identity == identity);
+        if let Some(twin) = twin.map(|twin| twin.info.sid.clone()) {
+            self.take_out(&mut state, &twin, LeaveReason::DuplicateIdentity);
         }
         let limit = state.max_participants;
         if limit > 0 && state.members.iter().filter(|member| !member.info.permission.hidden).count() >= limit as usize {
@@ -245,9 +245,7 @@ impl Room {
             member.map(|member| member.clock.clone()).ok_or(RoomError::NoParticipant)?
         };
         let key = TrackKey::next();
-        self.shard
-            .send(Command::AddTrack { key, config: self.track_config(&info.spec, keyframes, Some(feed.clone())) });
-        self.announce(info.clone(), key)?;
+        self.announce(info.clone(), key, keyframes, Some(feed.clone()))?;
         let (room, track) = (Arc::downgrade(self), info.sid.clone());
         let unpublish = move || {
             if let Some(room) = room.upgrade() {
@@ -435,16 +433,7 @@ impl Room {
     /// A track's description with its new sid, not yet part of the room.
     pub(crate) fn new_track(&self, sid: &ParticipantSid, spec: TrackSpec) -> Result<Arc<TrackInfo>, RoomError> {
         let state = self.state.lock();
-        if state.closed {
-            return Err(RoomError::Closed);
-        }
-        let member = state.members.iter().find(|member| member.info.sid == *sid).ok_or(RoomError::NoParticipant)?;
-        if !member.info.permission.allows_source(spec.source) {
-            return Err(RoomError::NotAllowed("publish this source"));
-        }
-        if member.tracks.len() >= MAX_TRACKS {
-            return Err(RoomError::TooLarge("the number of tracks"));
-        }
+        let member = state.may_publish(sid, &spec)?;
         Ok(Arc::new(TrackInfo {
             sid: TrackSid::random(spec.kind, spec.source),
             participant: sid.clone(),
@@ -455,12 +444,7 @@ impl Room {
         }))
     }
 
-    pub(crate) fn track_config(
-        &self,
-        spec: &TrackSpec,
-        keyframes: Keyframes,
-        feed: Option<Arc<SourceFeed>>,
-    ) -> TrackConfig {
+    fn track_config(&self, spec: &TrackSpec, keyframes: Keyframes, feed: Option<Arc<SourceFeed>>) -> TrackConfig {
         TrackConfig {
             room: self.key,
             source: spec.source,
@@ -472,14 +456,23 @@ impl Room {
         }
     }
 
-    /// Makes a track part of the room and tells everybody.
-    pub(crate) fn announce(&self, info: Arc<TrackInfo>, key: TrackKey) -> Result<(), RoomError> {
+    /// Makes a track part of the room and of its shard, and tells everybody. Whether it may be is
+    /// asked once more: what was allowed when it was described may have been taken back since.
+    pub(crate) fn announce(
+        &self,
+        info: Arc<TrackInfo>,
+        key: TrackKey,
+        keyframes: Keyframes,
+        feed: Option<Arc<SourceFeed>>,
+    ) -> Result<(), RoomError> {
         let mut state = self.state.lock();
+        state.may_publish(&info.participant, &info.spec)?;
         let member = state
             .members
             .iter_mut()
             .find(|member| member.info.sid == info.participant)
             .ok_or(RoomError::NoParticipant)?;
+        self.shard.send(Command::AddTrack { key, config: self.track_config(&info.spec, keyframes, feed) });
         member.tracks.push((info.clone(), key));
         let participant = member.refresh();
         let event = RoomEvent::TrackPublished(info);
@@ -494,13 +487,27 @@ impl Room {
     }
 
     pub(super) fn end(&self, reason: LeaveReason) {
+        self.end_locked(&mut self.state.lock(), reason);
+    }
+
+    /// Ends the room if nobody has been there for long enough; says whether it did.
+    pub(super) fn end_if_due(&self) -> bool {
         let mut state = self.state.lock();
+        let timeout = Duration::from_secs(u64::from(state.empty_timeout));
+        let due = !state.closed && state.empty_since.is_some_and(|since| since.elapsed() >= timeout);
+        if due {
+            self.end_locked(&mut state, LeaveReason::RoomClosed);
+        }
+        due
+    }
+
+    fn end_locked(&self, state: &mut State, reason: LeaveReason) {
         if state.closed {
             return;
         }
         let sids: Vec<ParticipantSid> = state.members.iter().map(|member| member.info.sid.clone()).collect();
         for sid in sids {
-            self.take_out(&mut state, &sid, reason);
+            self.take_out(state, &sid, reason);
         }
         state.closed = true;
         let event = RoomEvent::Closed(reason);
@@ -649,11 +656,22 @@ impl Room {
             }
         }
     }
+}
 
-    fn is_due_to_close(&self) -> bool {
-        let state = self.state.lock();
-        let timeout = Duration::from_secs(u64::from(state.empty_timeout));
-        state.empty_since.is_some_and(|since| since.elapsed() >= timeout)
+impl State {
+    /// The publisher, if it may publish a track like this now.
+    fn may_publish(&self, sid: &ParticipantSid, spec: &TrackSpec) -> Result<&Member, RoomError> {
+        if self.closed {
+            return Err(RoomError::Closed);
+        }
+        let member = self.members.iter().find(|member| member.info.sid == *sid).ok_or(RoomError::NoParticipant)?;
+        if !member.info.permission.allows_source(spec.source) {
+            return Err(RoomError::NotAllowed("publish this source"));
+        }
+        if member.tracks.len() >= MAX_TRACKS {
+            return Err(RoomError::TooLarge("the number of tracks"));
+        }
+        Ok(member)
     }
 }
 
@@ -686,10 +704,7 @@ async fn watch(room: Weak<Room>, mut events: mpsc::UnboundedReceiver<ShardEvent>
             }
             _ = clock.tick() => {
                 let Some(room) = room.upgrade() else { return };
-                if room.is_due_to_close() {
-                    if let Some(rooms) = room.rooms() {
-                        rooms.close(&room.name, LeaveReason::RoomClosed);
-                    }
+                if room.rooms().is_none_or(|rooms| rooms.close_if_due(&room)) {
                     return;
                 }
             }

@@ -231,6 +231,17 @@ impl Connection {
         refused
     }
 
+    /// The track of a receiving section is gone; what the peer still sends there is dropped.
+    pub fn unbind(&mut self, key: TrackKey) {
+        for section in &mut self.sections {
+            if let Use::Receive { track, .. } = &mut section.usage
+                && *track == Some(key)
+            {
+                *track = None;
+            }
+        }
+    }
+
     /// Ends sending of a track; its section cools until the next description.
     pub fn drop_sub(&mut self, track: &TrackSid) -> bool {
         let mut found = false;

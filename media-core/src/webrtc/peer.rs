@@ -20,7 +20,7 @@ use rand::Rng;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Offers of ours are collected for this long, so that a burst of subscriptions is one negotiation.
 const OFFER_DELAY: Duration = Duration::from_millis(15);
@@ -48,6 +48,8 @@ pub enum PeerError {
     Closed,
     #[error("the client may not do that: {0}")]
     NotAllowed(&'static str),
+    #[error("the room takes {room}, and the client offers none of these")]
+    NoCommonCodec { room: String },
     #[error("there is no such track")]
     NotFound,
     #[error(transparent)]
@@ -93,10 +95,11 @@ pub enum PeerEvent {
         id: u32,
         mid_to_track: BTreeMap<String, String>,
     },
-    /// An announced track comes in no codec that the room takes.
+    /// An announced track is not taken: no codec in common, or not allowed any more.
     PublishRefused {
         cid: String,
         info: Arc<TrackInfo>,
+        error: PeerError,
     },
     /// The client should add this many sections and offer again; zeros ask for an offer only.
     SectionsWanted {
@@ -156,6 +159,7 @@ pub struct Peer {
     identity: Arc<DtlsIdentity>,
     shard: ShardHandle,
     events: mpsc::Sender<PeerEvent>,
+    overrun: Arc<Notify>,
     runtime: tokio::runtime::Handle,
     state: Mutex<State>,
     me: Weak<Peer>,
@@ -203,6 +207,7 @@ impl Peer {
             identity,
             shard,
             events,
+            overrun: Arc::default(),
             runtime,
             state: Mutex::new(State {
                 publisher,
@@ -345,14 +350,20 @@ impl Peer {
         for (stream, track) in refused {
             if let Some(at) = pending.iter().position(|pending| pending.cid == track || pending.cid == stream) {
                 let Pending { cid, info } = pending.remove(at);
-                self.tell(PeerEvent::PublishRefused { cid, info });
+                let codecs = codecs::publishable(policy, info.spec.kind).iter().map(|codec| codec.rtp_name());
+                let error = PeerError::NoCommonCodec { room: codecs.collect::<Vec<_>>().join(", ") };
+                self.tell(PeerEvent::PublishRefused { cid, info, error });
             }
         }
-        for (_, info, key, _) in &bound {
-            let mut config = self.room.track_config(&info.spec, Keyframes::OnRequest, None);
-            config.layers = config.layers.max(1);
-            self.shard.send(Command::AddTrack { key: *key, config });
-        }
+        // The shard must know a track before a transport names it. What the room does not take (any
+        // more) is answered like a section that nobody listens to.
+        bound.retain(|(cid, info, key, _)| {
+            let Err(error) = self.room.announce(info.clone(), *key, Keyframes::OnRequest, None) else { return true };
+            publisher.unbind(*key);
+            published.retain(|track| track.key != *key);
+            self.tell(PeerEvent::PublishRefused { cid: cid.clone(), info: info.clone(), error: error.into() });
+            false
+        });
         let answer = publisher.write(&answers, "passive", self.identity.fingerprint(), &self.shard);
         let mid_to_track = if self.topology == Topology::Single { publisher.mid_to_track() } else { BTreeMap::new() };
         self.configure(&state.publisher);
@@ -372,10 +383,8 @@ impl Peer {
         for sid in ended {
             self.room.unpublish(&sid);
         }
-        for (cid, info, key, _) in bound {
-            if self.room.announce(info.clone(), key).is_ok() {
-                self.tell(PeerEvent::TrackPublished { cid, info });
-            }
+        for (cid, info, ..) in bound {
+            self.tell(PeerEvent::TrackPublished { cid, info });
         }
         Ok(SdpAnswer { sdp: answer, mid_to_track })
     }
@@ -519,13 +528,7 @@ impl Peer {
         state.pending.retain(|pending| pending.info.sid != *track);
         let Some(at) = state.published.iter().position(|published| published.sid == *track) else { return };
         let key = state.published.remove(at).key;
-        for section in &mut state.publisher.sections {
-            if let Use::Receive { track, .. } = &mut section.usage
-                && *track == Some(key)
-            {
-                *track = None;
-            }
-        }
+        state.publisher.unbind(key);
         self.configure(&state.publisher);
         drop(state);
         self.room.unpublish(track);
@@ -577,8 +580,16 @@ impl Peer {
         }
     }
 
+    /// A session that does not take these is not coming back to them: it is told to end.
     fn tell(&self, event: PeerEvent) {
-        let _ = self.events.try_send(event);
+        if self.events.try_send(event).is_err() {
+            self.overrun.notify_one();
+        }
+    }
+
+    /// Waits until the session has missed something that it can't do without.
+    pub async fn overrun(&self) {
+        self.overrun.notified().await;
     }
 
     fn configure(&self, connection: &Connection) {

@@ -8,7 +8,7 @@ use livekit_protocol::request_response::{Reason, Request};
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{SubscriptionError, VideoQuality};
 use rongtong_media_core::ids::{ParticipantSid, TrackSid};
-use rongtong_media_core::room::{LayerQuality, LeaveReason, ParticipantChange, ParticipantState, TrackInfo};
+use rongtong_media_core::room::{LayerQuality, LeaveReason, ParticipantChange, ParticipantState, RoomError, TrackInfo};
 use rongtong_media_core::webrtc::{PeerError, PeerEvent, TrackSettings};
 use std::sync::Arc;
 use std::time::Instant;
@@ -112,12 +112,12 @@ impl Session {
             PeerEvent::SubscriptionRefused { track } => {
                 self.subscription_error(track.as_str(), SubscriptionError::SeCodecUnsupported);
             }
-            PeerEvent::PublishRefused { info, .. } => {
+            PeerEvent::PublishRefused { info, error, .. } => {
+                self.announced.remove(&info.sid);
                 // Clients take the track down on the first and can show the second.
                 let gone = proto::TrackUnpublishedResponse { track_sid: info.sid.to_string() };
                 self.send(Response::TrackUnpublished(gone));
-                let why = "the room takes H.264 and the client offered no codec it takes".to_owned();
-                self.respond(0, Reason::UnsupportedType, why, None);
+                self.respond(0, reason_of(&error), error.to_string(), None);
             }
             PeerEvent::TrackPublished { cid, info } => {
                 self.announced.insert(info.sid.clone(), cid);
@@ -248,7 +248,8 @@ impl Session {
 
 pub(super) fn reason_of(error: &PeerError) -> Reason {
     match error {
-        PeerError::NotAllowed { .. } => Reason::NotAllowed,
+        PeerError::NotAllowed { .. } | PeerError::Room(RoomError::NotAllowed(_)) => Reason::NotAllowed,
+        PeerError::NoCommonCodec { .. } => Reason::UnsupportedType,
         PeerError::NotFound => Reason::NotFound,
         _ => Reason::UnclassifiedError,
     }

@@ -98,6 +98,7 @@ impl Session {
                     None => Flow::End { reason: LeaveReason::Overrun, told: false },
                 },
                 Some(event) = inputs.peer.recv() => self.on_peer_event(event),
+                () = self.peer.overrun() => Flow::End { reason: LeaveReason::Overrun, told: false },
                 Some(command) = inputs.commands.recv() => self.on_command(command),
                 _ = refresh.tick() => self.refresh_token(),
                 () = sleep_until(deadline.into()) => self.time_is_up(Instant::now()),

@@ -5,16 +5,19 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use rongtong_media_core::room::Rooms;
 use rongtong_platform::Platform;
 use rongtong_platform::problem::{Problem, said};
 use rongtong_platform::web::{Client, Permission, Principal};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 #[derive(Clone)]
 pub struct Health {
     pub platform: Arc<Platform>,
+    pub rooms: Arc<Rooms>,
     pub draining: Arc<AtomicBool>,
 }
 
@@ -31,14 +34,21 @@ async fn live() -> impl IntoResponse {
     axum::Json(json!({"status": "ok"}))
 }
 
-/// New work is welcome: the database answers and the server is not going down.
+/// Longer and the database counts as away.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// New work is welcome: the database reads and writes, all media threads run, and the server is not
+/// going down.
 async fn ready(State(health): State<Health>) -> Response {
     if health.draining.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({"status": "draining"}))).into_response();
     }
-    match health.platform.db.ping().await {
-        Ok(()) => axum::Json(json!({"status": "ready"})).into_response(),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({"status": "database"}))).into_response(),
+    if !health.rooms.shards_alive() {
+        return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({"status": "media"}))).into_response();
+    }
+    match tokio::time::timeout(DATABASE_PATIENCE, health.platform.db.ping()).await {
+        Ok(Ok(())) => axum::Json(json!({"status": "ready"})).into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({"status": "database"}))).into_response(),
     }
 }
 

@@ -99,9 +99,14 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut failed = false;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = media_failed(&rooms) => {
+            failed = true;
+            tracing::error!("a media thread ended by a fault; the server stops, to be started anew");
+        }
         ended = servers.join_next() => {
             if let Some(Ok(Err(error))) = ended {
                 tracing::error!(%error, "a listener failed");
@@ -127,7 +132,16 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
     rooms.stop_shards();
     platform.db.close().await;
     tracing::info!("stopped");
-    Ok(())
+    if failed { Err("a media thread ended by a fault".into()) } else { Ok(()) }
+}
+
+/// Waits until a media thread has ended. Threads do not come back; a service manager starts the
+/// whole server again, and clients join again by themselves.
+async fn media_failed(rooms: &Rooms) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    while rooms.shards_alive() {
+        tick.tick().await;
+    }
 }
 
 struct Parts {
@@ -149,7 +163,7 @@ fn application(parts: Parts) -> Router {
         minter: Arc::new(PreviewMinter(minter)),
         recorder: Arc::new(RecorderOfCameras(recorder.clone())),
     });
-    let system = Arc::new(SystemState { platform: platform.clone(), rooms, node });
+    let system = Arc::new(SystemState { platform: platform.clone(), rooms: rooms.clone(), node });
     let v1 = OpenApiRouter::new()
         .merge(rongtong_platform::rest::routes(platform.clone()))
         .merge(rongtong_signaling::rest::routes(platform.clone(), signaling.clone()))
@@ -164,7 +178,7 @@ fn application(parts: Parts) -> Router {
     });
     let app = api
         .route("/api/openapi.json", described)
-        .merge(health::routes(Health { platform: platform.clone(), draining }))
+        .merge(health::routes(Health { platform: platform.clone(), rooms: rooms.clone(), draining }))
         .merge(signaling.router())
         .fallback(console::serve)
         .layer(DefaultBodyLimit::max(MAX_BODY))

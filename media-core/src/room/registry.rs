@@ -67,11 +67,9 @@ impl Rooms {
                 return room.clone();
             }
             // The least populated shard; a room stays where it is put.
-            let shard = self
-                .shards
-                .iter()
-                .enumerate()
-                .min_by_key(|(index, _)| rooms.values().filter(|room| room.shard_index() == *index).count());
+            let shard = self.shards.iter().enumerate().min_by_key(|(index, shard)| {
+                (!shard.is_alive(), rooms.values().filter(|room| room.shard_index() == *index).count())
+            });
             let (index, shard) = match shard {
                 Some((index, shard)) => (index, shard.clone()),
                 None => unreachable!("a server has at least one shard, see ShardConfig"),
@@ -117,6 +115,19 @@ impl Rooms {
         true
     }
 
+    /// Ends this very room, also when its name is another's by now.
+    pub(super) fn close_this(&self, room: &Arc<Room>, reason: LeaveReason) {
+        {
+            let mut rooms = self.rooms.lock();
+            if rooms.get(room.name()).is_some_and(|known| Arc::ptr_eq(known, room)) {
+                rooms.remove(room.name());
+            }
+        }
+        if room.end(reason) {
+            self.tell(&RoomsEvent::Closed(room.name().clone()));
+        }
+    }
+
     /// Rooms opening and closing from now on. An observer that falls 256 behind is dropped.
     pub fn observe(&self) -> mpsc::Receiver<RoomsEvent> {
         let (sender, receiver) = mpsc::channel(256);
@@ -129,6 +140,12 @@ impl Rooms {
         for room in self.list() {
             self.close(room.name(), reason);
         }
+    }
+
+    /// Whether all media threads run. One that ended by a fault does not come back: the server is to
+    /// be started anew.
+    pub fn shards_alive(&self) -> bool {
+        self.shards.iter().all(ShardHandle::is_alive)
     }
 
     pub fn stop_shards(&self) {

@@ -486,8 +486,12 @@ impl Room {
         state.members.iter().flat_map(|member| &member.tracks).find(|(info, _)| info.sid == *sid).cloned()
     }
 
-    pub(super) fn end(&self, reason: LeaveReason) {
-        self.end_locked(&mut self.state.lock(), reason);
+    /// Says whether it was open until now.
+    pub(super) fn end(&self, reason: LeaveReason) -> bool {
+        let mut state = self.state.lock();
+        let open = !state.closed;
+        self.end_locked(&mut state, reason);
+        open
     }
 
     /// Ends the room if nobody has been there for long enough; says whether it did.
@@ -699,7 +703,14 @@ async fn watch(room: Weak<Room>, mut events: mpsc::UnboundedReceiver<ShardEvent>
     loop {
         tokio::select! {
             event = events.recv() => {
-                let (Some(event), Some(room)) = (event, room.upgrade()) else { return };
+                let Some(room) = room.upgrade() else { return };
+                let Some(event) = event else {
+                    // The shard is gone, unless the room is: nothing here would ever move again.
+                    if let Some(rooms) = room.rooms() {
+                        rooms.close_this(&room, LeaveReason::MediaFailed);
+                    }
+                    return;
+                };
                 room.shard_event(event);
             }
             _ = clock.tick() => {

@@ -110,3 +110,40 @@ async fn who_comes_in_at_the_last_moment_is_not_thrown_out() {
     }
     assert!(came_in > 0, "both outcomes are seen");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rooms_of_a_shard_that_ended_are_closed_and_new_ones_go_to_another() {
+    use crate::shard::{Command, ShardConfig, ShardHandle};
+    let shard = |name: &str| {
+        let config = ShardConfig {
+            name: name.into(),
+            udp_port: 0,
+            tcp_port: None,
+            advertise: Vec::new(),
+            gop_cache_bytes: 1 << 20,
+            gop_cache_duration: std::time::Duration::from_secs(1),
+            core: None,
+        };
+        ShardHandle::start(config).unwrap()
+    };
+    let rooms = Rooms::new(vec![shard("shard-0"), shard("shard-1")]).unwrap();
+    let room = open(&rooms, 20);
+    let mut anna = room.join(person("anna")).unwrap();
+    assert!(rooms.shards_alive());
+    room.shard().send(Command::Fault { ends_thread: true });
+    let removed = async {
+        while let Some(event) = anna.events.recv().await {
+            if let RoomEvent::Removed(reason) = event {
+                return Some(reason);
+            }
+        }
+        None
+    };
+    let reason = tokio::time::timeout(std::time::Duration::from_secs(5), removed).await.unwrap();
+    assert_eq!(reason, Some(LeaveReason::MediaFailed));
+    assert!(!rooms.shards_alive());
+    let again = open(&rooms, 20);
+    assert!(!Arc::ptr_eq(&room, &again) && again.shard().is_alive());
+    again.join(person("anna")).unwrap();
+    assert_eq!(rooms.shard_stats().await.len(), 2, "the dead one answers with nothing");
+}

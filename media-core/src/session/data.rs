@@ -150,8 +150,11 @@ impl DataChannels {
             }
             return;
         };
-        let Some((_, association)) = &mut self.association else { return };
-        let Ok(mut stream) = association.stream(id) else { return };
+        let stream = self.association.as_mut().and_then(|(_, association)| association.stream(id).ok());
+        let Some(mut stream) = stream else {
+            self.dropped += 1;
+            return;
+        };
         if stream.buffered_amount().unwrap_or(0) > MAX_BUFFERED {
             self.dropped += 1;
             return;
@@ -182,12 +185,13 @@ impl DataChannels {
                 self.endpoint.handle_event(*handle, event);
             }
         }
+        // What waited goes first: who gets numbered messages out of order takes the later ones for old.
+        for (kind, payload) in std::mem::take(&mut self.waiting) {
+            self.send(kind, payload, now);
+        }
         if !self.announced && self.outgoing.len() == 2 {
             self.announced = true;
             out.push(DataOutput::Open);
-            for (kind, payload) in std::mem::take(&mut self.waiting) {
-                self.send(kind, payload, now);
-            }
         }
     }
 

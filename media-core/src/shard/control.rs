@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const APPLY_TIME: Duration = Duration::from_millis(40);
 
 impl ShardCore {
-    pub(super) fn command(&mut self, command: Command, now: Instant) {
+    pub(super) fn carry_out(&mut self, command: Command, now: Instant) {
         match command {
             Command::AddRoom { room, events } => {
                 self.rooms.insert(room, Room { events, speaking: false });
@@ -56,12 +56,7 @@ impl ShardCore {
             Command::RemoveRoom { room } => {
                 self.rooms.remove(&room);
             }
-            Command::RemoveSub { track, sub } => {
-                if let Some(track) = self.tracks.get_mut(&track) {
-                    track.subs.retain(|other| other.key != sub);
-                }
-                self.update_wanted(track, now);
-            }
+            Command::RemoveSub { track, sub } => self.remove_sub(track, sub, now),
             Command::RemoveTrack { track } => {
                 self.tracks.remove(&track);
             }
@@ -76,6 +71,8 @@ impl ShardCore {
             Command::Clock { track, timestamp, room_ns } => {
                 self.note_clock(track, 0, ClockPoint { room_ns, rtp: timestamp });
             }
+            #[cfg(test)]
+            Command::Fault { .. } => panic!("a fault, for a test"),
             // The loop's affairs.
             Command::Snapshot { .. } | Command::Stop => {}
             Command::Want { track: key, sub, layer, paused } => {
@@ -110,6 +107,13 @@ impl ShardCore {
         track.subs.push(sub);
         self.update_wanted(key, now);
         self.start_waiting_subs(key, now);
+    }
+
+    fn remove_sub(&mut self, key: TrackKey, sub: SubKey, now: Instant) {
+        if let Some(track) = self.tracks.get_mut(&key) {
+            track.subs.retain(|other| other.key != sub);
+        }
+        self.update_wanted(key, now);
     }
 
     /// Gives subscriptions that have nothing yet the cached group, or asks for a keyframe.
@@ -183,7 +187,7 @@ impl ShardCore {
         }
         for (track, sub) in old {
             if !config.send.iter().any(|section| section.sub == sub) {
-                self.command(Command::RemoveSub { track, sub }, now);
+                self.remove_sub(track, sub, now);
             }
         }
         for section in &config.send {
@@ -226,7 +230,7 @@ impl ShardCore {
         }
         let subs: Vec<(TrackKey, SubKey)> = transport.outgoing.values().copied().collect();
         for (track, sub) in subs {
-            self.command(Command::RemoveSub { track, sub }, now);
+            self.remove_sub(track, sub, now);
         }
     }
 

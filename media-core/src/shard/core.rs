@@ -6,14 +6,16 @@ use super::config::ShardConfig;
 use super::egress::Egress;
 use super::track::Track;
 use super::transport::Transport;
-use super::{RoomKey, ShardEvent, ShardStats, SubKey, TrackKey, TransportKey};
+use super::{Command, RoomKey, ShardEvent, ShardStats, SubKey, TrackKey, TransportKey};
 use crate::clock::RoomClock;
+use crate::media::SourcePacket;
 use crate::session::Path;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rtc_srtp::crypto::RTCCryptoProvider;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -87,13 +89,45 @@ impl ShardCore {
 
     /// Everything that is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.start_delayed(now);
-        self.send_bursts(now);
+        self.guarded("starting subscriptions", |core| core.start_delayed(now));
+        self.guarded("sending cached groups", |core| core.send_bursts(now));
         self.timers(now);
         if now >= self.next_levels {
-            self.levels(now);
             self.next_levels = now + LEVELS_EVERY;
+            self.guarded("finding speakers", |core| core.levels(now));
         }
+    }
+
+    /// What the control side asks for. A panic ends the transport it was for.
+    pub fn command(&mut self, command: Command, now: Instant) {
+        let transport = command.transport();
+        if !self.guarded("carrying out a command", |core| core.carry_out(command, now))
+            && let Some(transport) = transport.and_then(|key| self.transports.get_mut(&key))
+        {
+            transport.fail("an internal fault while carrying out a command".into());
+        }
+    }
+
+    /// Packets of an adapter.
+    pub fn feed(&mut self, track: TrackKey, batch: Vec<SourcePacket>, now: Instant) {
+        let whole = self.guarded("forwarding an adapter's packets", |core| {
+            for packet in batch {
+                core.feed_one(track, packet, now);
+            }
+        });
+        if !whole && let Some(track) = self.tracks.get_mut(&track) {
+            track.begin_anew();
+        }
+    }
+
+    /// Runs a part of the work so that a panic in it costs that part only; says whether it ended well.
+    pub(super) fn guarded(&mut self, what: &'static str, work: impl FnOnce(&mut Self)) -> bool {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self))).is_ok();
+        if !done {
+            self.stats.panics += 1;
+            tracing::error!(shard = self.config.name, "an internal fault while {what}");
+        }
+        done
     }
 
     /// Says goodbye to all peers.

@@ -16,7 +16,6 @@ use crate::session::ice::addressed_ufrag;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 impl ShardCore {
@@ -24,24 +23,24 @@ impl ShardCore {
     pub(super) fn datagram(&mut self, bytes: &[u8], path: Path, source: SocketAddr, now: Instant) {
         self.stats.packets_in += 1;
         self.stats.bytes_in += bytes.len() as u64;
-        let result = catch_unwind(AssertUnwindSafe(|| match classify(bytes) {
-            Kind::Stun => self.stun(bytes, path, source, now),
-            Kind::Dtls => self.dtls(bytes, path, now),
-            Kind::Rtp => self.rtp(bytes, path, now),
-            Kind::Rtcp => self.rtcp(bytes, path, now),
-            _ => false,
-        }));
-        match result {
-            Ok(true) => {}
-            Ok(false) => self.stats.garbage += 1,
-            Err(_) => {
-                self.stats.panics += 1;
-                if let Some(key) = self.paths.get(&path).copied()
-                    && let Some(transport) = self.transports.get_mut(&key)
-                {
-                    transport.fail("an internal fault while handling its packet".into());
-                }
+        let mut known = true;
+        let whole = self.guarded("handling a datagram", |core| {
+            known = match classify(bytes) {
+                Kind::Stun => core.stun(bytes, path, source, now),
+                Kind::Dtls => core.dtls(bytes, path, now),
+                Kind::Rtp => core.rtp(bytes, path, now),
+                Kind::Rtcp => core.rtcp(bytes, path, now),
+                _ => false,
             }
+        });
+        if !known {
+            self.stats.garbage += 1;
+        }
+        if !whole
+            && let Some(key) = self.paths.get(&path).copied()
+            && let Some(transport) = self.transports.get_mut(&key)
+        {
+            transport.fail("an internal fault while handling its packet".into());
         }
     }
 
@@ -240,7 +239,7 @@ impl ShardCore {
         self.fan_out(key, layer, packet, incoming.header.timestamp, now);
     }
 
-    pub(super) fn feed(&mut self, key: TrackKey, source: SourcePacket, now: Instant) {
+    pub(super) fn feed_one(&mut self, key: TrackKey, source: SourcePacket, now: Instant) {
         let Some(track) = self.tracks.get_mut(&key) else { return };
         let Some(layer) = track.layers.first_mut() else { return };
         layer.stats.on_packet(source.sequence, source.timestamp, now);

@@ -91,6 +91,11 @@ pub enum ShardEvent {
 }
 
 pub(crate) enum Command {
+    /// A defect, inside what one command does or outside of everything.
+    #[cfg(test)]
+    Fault {
+        ends_thread: bool,
+    },
     AddRoom {
         room: RoomKey,
         events: mpsc::UnboundedSender<ShardEvent>,
@@ -156,6 +161,17 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whose work it is.
+    fn transport(&self) -> Option<TransportKey> {
+        match self {
+            Self::AddTransport { key, .. } | Self::Configure { key, .. } | Self::RemoveTransport { key } => Some(*key),
+            Self::SendData { transport, .. } => Some(*transport),
+            _ => None,
+        }
+    }
+}
+
 /// What a shard holds and has done since its start.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct ShardStats {
@@ -211,6 +227,8 @@ pub struct ShardHandle {
     waker: Arc<mio::Waker>,
     /// A wake is under way and not yet consumed.
     awake: Arc<AtomicBool>,
+    /// The thread runs.
+    alive: Arc<AtomicBool>,
     candidates: Arc<Vec<(SocketAddr, bool)>>,
     feed_dropped: Arc<AtomicU64>,
 }
@@ -219,6 +237,11 @@ impl ShardHandle {
     /// Binds the sockets and starts the thread.
     pub fn start(config: ShardConfig) -> std::io::Result<Self> {
         run::start(config)
+    }
+
+    /// Whether its thread runs. One that ended by a fault takes nothing any more; its rooms close.
+    pub fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
     }
 
     /// Host candidates: address and whether it is TCP.

@@ -8,7 +8,6 @@ use crate::rtp::rtcp::{self, SenderReport};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 const TICK_BUSY: Duration = Duration::from_millis(20);
@@ -30,12 +29,10 @@ impl ShardCore {
                 continue;
             }
             transport.scheduled = None;
-            let result = catch_unwind(AssertUnwindSafe(|| self.tick(key, now)));
-            if result.is_err() {
-                self.stats.panics += 1;
-                if let Some(transport) = self.transports.get_mut(&key) {
-                    transport.fail("an internal fault in its timers".into());
-                }
+            if !self.guarded("serving a timer", |core| core.tick(key, now))
+                && let Some(transport) = self.transports.get_mut(&key)
+            {
+                transport.fail("an internal fault in its timers".into());
             }
             if let Some(transport) = self.transports.get(&key)
                 && !transport.dead

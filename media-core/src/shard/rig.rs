@@ -279,7 +279,7 @@ impl Rig {
 
     pub fn feed(&mut self, track: TrackKey, sequence: u64, timestamp: u32, payload: &[u8]) {
         let packet = SourcePacket { sequence, timestamp, marker: true, payload: Bytes::copy_from_slice(payload) };
-        self.core.feed(track, packet, self.now);
+        self.core.feed(track, vec![packet], self.now);
         self.take();
     }
 

@@ -44,6 +44,8 @@ pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
     let (feed, feed_in) = crossbeam_channel::bounded(FEED_RING);
     let awake = Arc::new(AtomicBool::new(false));
     let crypto = rtc_srtp::crypto::default_provider().map_err(|error| std::io::Error::other(error.to_string()))?;
+    let alive = Arc::new(AtomicBool::new(true));
+    let end = End(alive.clone());
     let inbox = Inbox { control: control_in, feed: feed_in, awake: awake.clone() };
     let name = config.name.clone();
     std::thread::Builder::new().name(name).spawn(move || {
@@ -51,7 +53,8 @@ pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
             pin(core);
         }
         let core = ShardCore::new(config, RoomClock::process(), rand::random(), crypto, Instant::now());
-        let shard = Shard { core, udp, listener, connections: Connections::default(), sender: Sender::new(dual) };
+        let shard =
+            Shard { _end: end, core, udp, listener, connections: Connections::default(), sender: Sender::new(dual) };
         shard.run(poll, inbox);
     })?;
     Ok(ShardHandle {
@@ -59,9 +62,19 @@ pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
         feed,
         waker,
         awake,
+        alive,
         candidates: Arc::new(candidates),
         feed_dropped: Arc::new(AtomicU64::new(0)),
     })
+}
+
+/// Says that the thread has ended, however it did.
+struct End(Arc<AtomicBool>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 fn pin(core: usize) {
@@ -74,6 +87,8 @@ fn pin(core: usize) {
 }
 
 struct Shard {
+    /// First, so that rooms that hear of the end by their closed channels find it said.
+    _end: End,
     core: ShardCore,
     udp: UdpSocket,
     listener: Option<TcpListener>,
@@ -110,15 +125,15 @@ impl Shard {
                     Command::Snapshot { reply } => {
                         let _ = reply.send(self.snapshot());
                     }
+                    #[cfg(test)]
+                    Command::Fault { ends_thread: true } => panic!("a fault, for a test"),
                     command => self.core.command(command, Instant::now()),
                 }
             }
             for _ in 0..FEEDS_A_TURN {
                 let Ok((track, batch)) = inbox.feed.try_recv() else { break };
                 let now = Instant::now();
-                for packet in batch {
-                    self.core.feed(track, packet, now);
-                }
+                self.core.feed(track, batch, now);
                 self.flush_if_full();
             }
             // Edge-triggered: read until the socket is empty.

@@ -375,3 +375,12 @@ fn a_retransmission_with_a_far_number_restarts_nothing() {
     assert_eq!(rig.got(peers[0], 5000).len(), 5);
     assert!(rig.nacks_to(publisher).is_empty());
 }
+
+#[test]
+fn a_fault_in_one_command_costs_that_command_only() {
+    let (mut rig, publisher, _, peers) = meeting(1);
+    rig.command(Command::Fault { ends_thread: false });
+    assert_eq!(rig.core.stats.panics, 1);
+    pictures(&mut rig, publisher, 1, 10);
+    assert_eq!(rig.got(peers[0], 5000).len(), 10);
+}

@@ -127,10 +127,10 @@ impl Db {
         }
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, both to who reads and to who writes.
     pub async fn ping(&self) -> Result<(), StorageError> {
         sqlx::query("select 1").execute(self.read()).await?;
-        Ok(())
+        self.write(|_| Box::pin(async { Ok(()) })).await
     }
 
     /// Finishes what is queued, then closes. Later writes fail with [`StorageError::Stopped`].

@@ -83,6 +83,7 @@ async fn closing_finishes_what_was_queued() {
     add_room(&first, "kept".to_owned()).await.unwrap();
     first.close().await;
     assert!(matches!(add_room(&first, "late".to_owned()).await, Err(StorageError::Stopped)));
+    assert!(first.ping().await.is_err());
     assert_eq!(rooms(&db(&dir).await).await, 1);
 }
 

@@ -234,7 +234,7 @@ fn watch_media(platform: &Arc<Platform>, rooms: &Arc<Rooms>) {
     let metrics = &platform.metrics;
     let latest = Arc::new(Mutex::new(rongtong_media_core::shard::ShardStats::default()));
     type Read = fn(&rongtong_media_core::shard::ShardStats) -> u64;
-    let lines: [(&'static str, &'static str, &'static str, Read); 10] = [
+    let lines: [(&'static str, &'static str, &'static str, Read); 12] = [
         ("media_transports", "", "WebRTC connections", |s| s.transports),
         ("media_tracks", "", "Tracks on the shards", |s| s.tracks),
         ("media_subscriptions", "", "Subscriptions on the shards", |s| s.subscriptions),
@@ -242,6 +242,8 @@ fn watch_media(platform: &Arc<Platform>, rooms: &Arc<Rooms>) {
         ("media_packets_out", "", "Datagrams sent", |s| s.packets_out),
         ("media_garbage", "", "Datagrams that were nobody's or failed authentication", |s| s.garbage),
         ("media_retransmitted", "", "Packets sent again on request", |s| s.retransmitted),
+        ("media_nacks_refused", "", "Packets asked for again too soon or beyond the budget", |s| s.nacks_refused),
+        ("media_panics", "", "Faults inside the packet path, each the end of one piece of work", |s| s.panics),
         ("media_keyframe_requests", "", "Keyframe requests sent to publishers", |s| s.keyframe_requests),
         ("media_send_errors", "", "Datagrams the system would not take", |s| s.send_errors),
         ("media_feed_dropped", "", "Adapter packets dropped because a shard was behind", |s| s.feed_dropped),

@@ -32,9 +32,13 @@ impl Wanted {
         kind_of(self.info.spec.kind)
     }
 
-    fn stream(&self, rtx: bool) -> LocalStream {
-        // Tracks of one stream name are played in step by clients that group by it.
-        let label = if self.info.spec.stream.is_empty() { self.info.sid.as_str() } else { &self.info.spec.stream };
+    /// `reused`: the section has carried another track.
+    fn stream(&self, rtx: bool, reused: bool) -> LocalStream {
+        // Tracks of one stream name are played in step by clients that group by it. In a section
+        // that is used again browsers go on with the receiver's first track id (W3C WebRTC 5.4), and
+        // clients take the sid from the stream's name.
+        let stream = &self.info.spec.stream;
+        let label = if reused || stream.is_empty() { self.info.sid.as_str() } else { stream };
         LocalStream {
             ssrc: self.ssrc,
             rtx: rtx.then_some(self.rtx_ssrc),
@@ -76,6 +80,8 @@ pub(super) struct Section {
     pub rejected: bool,
     /// As last offered by the peer.
     pub offered: Option<RemoteSection>,
+    /// The first track that we sent here.
+    carried: Option<TrackSid>,
     /// Payload types that the peer agreed to for what we send.
     send_pts: Option<(u8, Option<u8>, Option<u8>)>,
 }
@@ -150,6 +156,7 @@ impl Connection {
                     rejected: false,
                     offered: None,
                     send_pts: None,
+                    carried: None,
                 });
             }
             let Some(section) = self.sections.get_mut(index) else { continue };
@@ -165,6 +172,7 @@ impl Connection {
                     rejected: false,
                     offered: None,
                     send_pts: None,
+                    carried: None,
                 };
             }
             section.rejected = remote.rejected;
@@ -185,6 +193,7 @@ impl Connection {
                 rejected: false,
                 offered: None,
                 send_pts: None,
+                carried: None,
             });
         }
         for section in &mut self.sections {
@@ -204,6 +213,7 @@ impl Connection {
                 rejected: false,
                 offered: None,
                 send_pts: None,
+                carried: None,
             });
         }
         self.sections.iter_mut().map(Section::offer).collect()
@@ -418,7 +428,8 @@ impl Section {
             self.send_pts = Some((choice.codec.pt, choice.rtx, choice.red));
             answer.direction = Direction::SendOnly;
             answer.codecs = choice.answer(false, "");
-            answer.stream = Some(wanted.stream(choice.rtx.is_some()));
+            let first = self.carried.get_or_insert_with(|| wanted.info.sid.clone());
+            answer.stream = Some(wanted.stream(choice.rtx.is_some(), *first != wanted.info.sid));
             return answer;
         }
         answer.codecs = echo(remote);
@@ -432,7 +443,8 @@ impl Section {
                 let mut offer = self.blank(Direction::SendOnly);
                 offer.codecs = codecs::offer(&wanted.info.spec.codec);
                 let rtx = offer.codecs.iter().any(|codec| codec.map.starts_with("rtx/"));
-                offer.stream = Some(wanted.stream(rtx));
+                let first = self.carried.get_or_insert_with(|| wanted.info.sid.clone());
+                offer.stream = Some(wanted.stream(rtx, *first != wanted.info.sid));
                 offer.extensions = vec![(1, ext::MID)];
                 if self.kind == SectionKind::Audio {
                     offer.extensions.push((2, ext::AUDIO_LEVEL));

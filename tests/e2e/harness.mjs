@@ -11,12 +11,14 @@ import { until } from "./lib.mjs";
 export const binary = process.env.RONGTONG_BIN ?? join(homedir(), ".cache/rongtong/target/debug/rongtong");
 export const password = "Rongtong-2026!";
 
+/** Below the ports that the system gives to clients: a server that is down keeps its own. */
 async function freePorts(count) {
   const servers = [];
-  for (let i = 0; i < count; i++) {
+  while (servers.length < count) {
     const server = createServer();
-    await new Promise((done) => server.listen(0, "127.0.0.1", done));
-    servers.push(server);
+    const port = 10000 + Math.floor(Math.random() * 22000);
+    const taken = await new Promise((done) => server.once("error", done).listen(port, "127.0.0.1", () => done(null)));
+    if (!taken) servers.push(server);
   }
   const ports = servers.map((server) => server.address().port);
   await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));

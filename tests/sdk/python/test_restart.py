@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import socket
 import subprocess
 
@@ -17,9 +18,13 @@ pytestmark = pytest.mark.skipif(not BINARY, reason="RONGTONG_BIN does not name a
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the ports that the system gives to clients, or one of those takes it while the server is down."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as open_:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                open_.enter_context(socket.socket(type=kind)).bind(("0.0.0.0", port))
+            return port
 
 
 class Machine:
@@ -54,7 +59,8 @@ api_secret = "{SECRET}"
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", self.http), 1).close()
                 return
-            assert self.process.poll() is None, "the server ended while starting; see server.log"
+            last = "".join(open(self.log.name, errors="replace").readlines()[-3:])
+            assert self.process.poll() is None, f"the server ended while starting: {last}"
             await asyncio.sleep(0.1)
         raise AssertionError("the server did not start in 20 s")
 

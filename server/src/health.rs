@@ -12,13 +12,31 @@ use rongtong_platform::web::{Client, Permission, Principal};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Clone)]
 pub struct Health {
     pub platform: Arc<Platform>,
     pub rooms: Arc<Rooms>,
     pub draining: Arc<AtomicBool>,
+    /// When the database was last asked, and whether it answered. Anybody may ask for readiness, and
+    /// each answer takes a turn of the one writer: they share it.
+    pub database: Arc<tokio::sync::Mutex<Option<(Instant, bool)>>>,
+}
+
+impl Health {
+    async fn database_answers(&self) -> bool {
+        let mut known = self.database.lock().await;
+        if let Some((at, answered)) = *known
+            && at.elapsed() < DATABASE_FRESH
+        {
+            return answered;
+        }
+        let ping = tokio::time::timeout(DATABASE_PATIENCE, self.platform.db.ping()).await;
+        let answered = matches!(ping, Ok(Ok(())));
+        *known = Some((Instant::now(), answered));
+        answered
+    }
 }
 
 pub fn routes(health: Health) -> Router {
@@ -36,6 +54,8 @@ async fn live() -> impl IntoResponse {
 
 /// Longer and the database counts as away.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
+/// So long an answer of the database stands.
+const DATABASE_FRESH: Duration = Duration::from_secs(1);
 
 /// New work is welcome: the database reads and writes, all media threads run, and the server is not
 /// going down.
@@ -46,10 +66,10 @@ async fn ready(State(health): State<Health>) -> Response {
     if !health.rooms.shards_alive() {
         return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({"status": "media"}))).into_response();
     }
-    match tokio::time::timeout(DATABASE_PATIENCE, health.platform.db.ping()).await {
-        Ok(Ok(())) => axum::Json(json!({"status": "ready"})).into_response(),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({"status": "database"}))).into_response(),
+    if !health.database_answers().await {
+        return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({"status": "database"}))).into_response();
     }
+    axum::Json(json!({"status": "ready"})).into_response()
 }
 
 /// Prometheus text. From this machine, or for whoever may read the system page.

@@ -178,7 +178,12 @@ fn application(parts: Parts) -> Router {
     });
     let app = api
         .route("/api/openapi.json", described)
-        .merge(health::routes(Health { platform: platform.clone(), rooms: rooms.clone(), draining }))
+        .merge(health::routes(Health {
+            platform: platform.clone(),
+            rooms: rooms.clone(),
+            draining,
+            database: Arc::default(),
+        }))
         .merge(signaling.router())
         .fallback(console::serve)
         .layer(DefaultBodyLimit::max(MAX_BODY))

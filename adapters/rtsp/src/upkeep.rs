@@ -14,7 +14,10 @@ use rongtong_platform::store::cameras::{self, CameraRow, seal_password, seal_wit
 use rongtong_platform::store::upkeep;
 use serde_json::{Value, json};
 
-const NAME: &str = "camera-addresses";
+/// The rows and the audit are as they should be.
+const SEALED: &str = "camera-addresses";
+/// No free page of the file holds what was taken out.
+const CLEAN: &str = "camera-addresses-clean";
 
 /// The address of a camera whose own one is sealed whole.
 pub const WITHHELD_ADDRESS: &str = "rtsp://address.invalid/";
@@ -29,9 +32,18 @@ pub enum UpkeepError {
 
 /// To be awaited before cameras are started and requests are answered.
 pub async fn seal_addresses(platform: &Platform) -> Result<(), UpkeepError> {
-    if upkeep::is_done(&platform.db, NAME).await? {
-        return Ok(());
+    if !upkeep::is_done(&platform.db, SEALED).await? {
+        seal(platform).await?;
     }
+    // Apart, so that it is tried again when it fails, as on a full disk.
+    if !upkeep::is_done(&platform.db, CLEAN).await? {
+        platform.db.compact().await?;
+        platform.db.write(|conn| Box::pin(upkeep::mark_on(conn, CLEAN))).await?;
+    }
+    Ok(())
+}
+
+async fn seal(platform: &Platform) -> Result<(), UpkeepError> {
     let mut changed = Vec::new();
     let mut after: Option<(String, String)> = None;
     loop {
@@ -51,7 +63,7 @@ pub async fn seal_addresses(platform: &Platform) -> Result<(), UpkeepError> {
         tracing::error!(%fault, "the audit does not verify; passwords in its old entries of cameras stay where they are");
     }
     let audit = platform.audit.clone();
-    let repaired = platform.db.write(move |conn| {
+    let done = platform.db.write(move |conn| {
         Box::pin(async move {
             let mut repaired = !changed.is_empty();
             for row in changed {
@@ -66,19 +78,22 @@ pub async fn seal_addresses(platform: &Platform) -> Result<(), UpkeepError> {
             if verified.fault.is_none() {
                 let rows = audit.redact_on(conn, "passwords in addresses of cameras", without_password).await?;
                 repaired |= !rows.is_empty();
-                upkeep::mark_on(conn, NAME).await?;
+                upkeep::mark_on(conn, SEALED).await?;
             }
-            Ok::<_, StorageError>(repaired)
+            if !repaired {
+                upkeep::mark_on(conn, CLEAN).await?;
+            }
+            Ok::<_, StorageError>(())
         })
     });
-    if repaired.await? {
-        platform.db.compact().await?;
-    }
-    Ok(())
+    Ok(done.await?)
 }
 
 /// The row as it should be; `None` when it is.
 fn sealed(keys: &Keys, mut row: CameraRow) -> Result<Option<CameraRow>, EnvelopeError> {
+    if row.url_secret.is_some() {
+        return Ok(None);
+    }
     match CameraUrl::parse(&row.url) {
         Ok((url, inside)) if url.as_str() != row.url => {
             // A password in the fields went before one in the address.

@@ -3,7 +3,7 @@
 use super::config::{PayloadMap, TransportEvent};
 use super::core::ShardCore;
 use super::egress::{deliver, ready_for_media};
-use super::track::Track;
+use super::track::{RETIRED_FOR, Track};
 use super::transport::Transport;
 use super::{TrackKey, TransportKey};
 use crate::media::{AudioLevel, MediaPacket, SourcePacket};
@@ -174,6 +174,12 @@ impl ShardCore {
         let sequence = match incoming.ssrc {
             Some(ssrc) => {
                 let another = state.ssrc != 0 && state.ssrc != ssrc;
+                if another {
+                    if state.retired.is_some_and(|(old, until)| old == ssrc && now < until) {
+                        return;
+                    }
+                    state.retired = Some((state.ssrc, now + RETIRED_FOR));
+                }
                 let extended = if another {
                     Extended { seq: state.sequence.restart(incoming.sequence), restarted: true }
                 } else {
@@ -245,7 +251,7 @@ impl ShardCore {
         layer.stats.on_packet(source.sequence, source.timestamp, now);
         let time = layer.time.extend(source.timestamp);
         let expected = track.next_fed.filter(|expected| *expected < source.sequence);
-        track.next_fed = Some(track.next_fed.map_or(0, |next| next).max(source.sequence + 1));
+        track.next_fed = Some(track.next_fed.unwrap_or(0).max(source.sequence + 1));
         if track.config.muted {
             track.leave_out(0, source.sequence);
             return;

@@ -366,6 +366,45 @@ fn a_publisher_that_restarts_goes_on_without_a_jump() {
 }
 
 #[test]
+fn stragglers_of_a_replaced_stream_change_nothing() {
+    let (mut rig, publisher, _, peers) = meeting(1);
+    pictures(&mut rig, publisher, 100, 30);
+    rig.change(publisher, |config| config.receive[0].ssrcs = vec![(3000, None)]);
+    rig.forget();
+    for n in 0..20u16 {
+        let header = crate::rtp::packet::RtpHeader {
+            marker: true,
+            payload_type: super::rig::PT,
+            sequence: 5000 + n,
+            timestamp: u32::from(n) * 3000,
+            ssrc: 3000,
+            csrc_count: 0,
+        };
+        rig.send_rtp(publisher, header, &[], &if n == 0 { key(0) } else { delta(n as u8) });
+        rig.send(publisher, 130 + n, 390_000, &delta(250));
+        rig.pass(33);
+    }
+    let shown: Vec<u8> = rig.got(peers[0], 5000).iter().map(|got| got.payload[3]).collect();
+    assert_eq!(shown, (0..20).collect::<Vec<u8>>());
+    assert_eq!(rig.plis_to(publisher), 0);
+}
+
+#[test]
+fn a_round_trip_that_becomes_longer_is_followed() {
+    let (mut rig, publisher, _, _) = meeting(1);
+    let number = rig.peers[publisher].key;
+    let transport = rig.core.transports.get_mut(&number).unwrap();
+    let ms = std::time::Duration::from_millis;
+    transport.note_answer(ms(20));
+    transport.note_answer(ms(600));
+    assert!(transport.rtt < ms(30), "one late answer may be a second one");
+    for _ in 0..40 {
+        transport.note_answer(ms(600));
+    }
+    assert!((ms(500)..=ms(600)).contains(&transport.rtt), "{:?}", transport.rtt);
+}
+
+#[test]
 fn a_retransmission_with_a_far_number_restarts_nothing() {
     let (mut rig, publisher, _, peers) = meeting(1);
     pictures(&mut rig, publisher, 100, 30);

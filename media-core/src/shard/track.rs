@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// At most one keyframe request a layer in this time.
 const KEYFRAME_EVERY: Duration = Duration::from_millis(500);
+/// After a layer's stream was replaced, packets of the old one are dropped for so long.
+pub(super) const RETIRED_FOR: Duration = Duration::from_secs(2);
 /// Packets kept for retransmission, per layer.
 const HISTORY: usize = 1024;
 const HISTORY_AGE: Duration = Duration::from_secs(2);
@@ -31,6 +33,8 @@ pub(super) struct ClockPoint {
 pub(super) struct Layer {
     /// The publisher's stream, when it is a WebRTC one.
     pub ssrc: u32,
+    /// The stream before it, and until when its stragglers are not taken for another change.
+    pub retired: Option<(u32, Instant)>,
     pub sequence: Extender,
     pub time: Extender32,
     pub nack: NackGenerator,
@@ -47,6 +51,7 @@ impl Layer {
     fn new(clock_rate: u32) -> Self {
         Self {
             ssrc: 0,
+            retired: None,
             sequence: Extender::default(),
             time: Extender32::default(),
             nack: NackGenerator::new(NackConfig::default()),

@@ -146,9 +146,8 @@ impl Transport {
     /// A lost packet came this long after it was first asked for: a round trip, or more when the
     /// first answer was lost too.
     pub fn note_answer(&mut self, after: Duration) {
-        if !self.measured || after < self.rtt * 3 {
-            self.note_rtt(after);
-        }
+        // So that one lost answer counts for little, and a way that became longer is followed.
+        self.note_rtt(if self.measured { after.min(self.rtt * 3) } else { after });
     }
 
     /// Remembers a checked path; returns the one that had to make room, never the one in use.

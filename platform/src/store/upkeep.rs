@@ -12,6 +12,13 @@ pub async fn is_done(db: &Db, name: &str) -> Result<bool, StorageError> {
 }
 
 pub async fn mark_on(conn: &mut Conn, name: &str) -> Result<(), StorageError> {
-    sqlx::query("insert into upkeep (name, done_at) values ($1, $2)").bind(name).bind(now_ms()).execute(conn).await?;
+    sqlx::query(
+        "insert into upkeep (name, done_at) values ($1, $2) \
+         on conflict (name) do update set done_at = excluded.done_at",
+    )
+    .bind(name)
+    .bind(now_ms())
+    .execute(conn)
+    .await?;
     Ok(())
 }

@@ -186,10 +186,6 @@ fn changed(api: &CameraApi, before: CameraRow, patch: CameraPatch) -> Result<Cam
     if let Some(name) = &patch.name {
         row.name = name_form(name)?;
     }
-    // Or a stored password could be sent to any host.
-    let again = || {
-        invalid_field("password", said("更换主机时请重新输入密码。", "Give the password again when the host changes."))
-    };
     let keys = api.cameras.keys();
     let mut given = None;
     if let Some(text) = &patch.url {
@@ -198,7 +194,11 @@ fn changed(api: &CameraApi, before: CameraRow, patch: CameraPatch) -> Result<Cam
         let elsewhere = host(&row.url) != host(text);
         let (url, inside) = address(text, None, None, if elsewhere { &[] } else { &known })?;
         if elsewhere && row.secret.is_some() && patch.password.is_none() && inside.is_none() {
-            return Err(again());
+            // Or a stored password could be sent to any host.
+            return Err(invalid_field(
+                "password",
+                said("更换主机时请重新输入密码。", "Give the password again when the host changes."),
+            ));
         }
         row.url = url.as_str().to_owned();
         row.url_secret = seal_withheld(keys, &row.id, url.withheld()).map_err(Problem::internal)?;

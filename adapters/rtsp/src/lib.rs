@@ -13,6 +13,7 @@ pub mod address;
 mod camera;
 mod config;
 mod desired;
+mod front;
 mod metrics;
 pub mod pipe;
 pub mod plan;

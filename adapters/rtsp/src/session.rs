@@ -1,9 +1,10 @@
 //! One RTSP session (RFC 2326) with a camera, by retina: its RTP packets are
 //! handed on as they come, not put together into frames.
 //!
-//! Keep-alives are retina's. Every step has a time limit, and says what failed.
+//! retina talks to the camera through [`crate::front`], which authenticates. Every step has a time limit, and says what failed.
 
 use crate::address::{CameraUrl, Credentials, Secrets};
+use crate::front::{self, Seen};
 use crate::plan::{Offered, Plan};
 use crate::reason::{Failure, Reason, Stage};
 use bytes::Bytes;
@@ -103,6 +104,7 @@ pub enum Received {
 pub struct CameraSession {
     plan: Plan,
     playing: Session<Playing>,
+    seen: Seen,
     secrets: Secrets,
 }
 
@@ -111,28 +113,28 @@ impl CameraSession {
     pub async fn open(target: &Target, limit: Duration, trace: &mut Trace) -> Result<Self, Failure> {
         let secrets = Secrets::of(&target.url, target.credentials.as_ref());
         let options = SessionOptions::default()
-            .creds(target.credentials.as_ref().map(|credentials| retina::client::Credentials {
-                username: credentials.username.clone(),
-                password: credentials.password.clone(),
-            }))
             .user_agent("Rongtong".to_owned())
             .session_group(Arc::new(SessionGroup::default()))
-            .teardown(TeardownPolicy::Auto);
+            // The relay does it.
+            .teardown(TeardownPolicy::Never);
 
         let describe = async {
-            let url = target.url.to_send().map_err(|error| Failure::new(Reason::Internal, error.to_string()))?;
+            let (url, seen) = front::open(target, limit, secrets.clone()).await?;
             let session = Session::describe(url, options)
                 .await
-                .map_err(|error| Failure::from_retina(Stage::Describe, &error, &secrets))?;
+                .map_err(|error| because(&seen, Stage::Describe, &error, &secrets))?;
             let plan = plan(&session);
             let names: Vec<&str> = session.streams().iter().map(retina::client::Stream::encoding_name).collect();
-            let detail = secrets.hide(&names.join(", ")).chars().take(200).collect();
+            let mut detail: String = secrets.hide(&names.join(", ")).chars().take(200).collect();
+            if seen.basic() {
+                detail.push_str(BASIC);
+            }
             if plan.is_empty() {
                 return Err(Failure::new(Reason::NoUsableTrack, format!("offered: {detail}")));
             }
-            Ok(((session, plan), detail))
+            Ok(((session, plan, seen), detail))
         };
-        let (mut session, plan) = trace.step("describe", limit, describe).await?;
+        let (mut session, plan, seen) = trace.step("describe", limit, describe).await?;
 
         let setup = async {
             let transport = match target.transport {
@@ -144,7 +146,7 @@ impl CameraSession {
                 session
                     .setup(stream.index, options)
                     .await
-                    .map_err(|error| Failure::from_retina(Stage::Setup, &error, &secrets))?;
+                    .map_err(|error| because(&seen, Stage::Setup, &error, &secrets))?;
             }
             Ok((session, target.transport.as_str().to_owned()))
         };
@@ -156,12 +158,11 @@ impl CameraSession {
                 .initial_timestamp(InitialTimestampPolicy::Ignore)
                 .initial_seq(InitialSequenceNumberPolicy::Ignore)
                 .unknown_rtcp_ssrc(UnknownRtcpSsrcPolicy::DropPackets);
-            let playing =
-                session.play(options).await.map_err(|error| Failure::from_retina(Stage::Play, &error, &secrets))?;
+            let playing = session.play(options).await.map_err(|error| because(&seen, Stage::Play, &error, &secrets))?;
             Ok((playing, String::new()))
         };
         let playing = trace.step("play", limit, play).await?;
-        Ok(Self { plan, playing, secrets })
+        Ok(Self { plan, playing, seen, secrets })
     }
 
     pub fn plan(&self) -> &Plan {
@@ -193,11 +194,23 @@ impl CameraSession {
                     }
                 }
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(Failure::from_retina(Stage::Media, &error, &self.secrets)),
-                None => return Err(Failure::new(Reason::Closed, "the camera ended the session")),
+                Some(Err(error)) => return Err(because(&self.seen, Stage::Media, &error, &self.secrets)),
+                None => {
+                    let closed = || Failure::new(Reason::Closed, "the camera ended the session");
+                    return Err(self.seen.failure().unwrap_or_else(closed));
+                }
             }
         }
     }
+}
+
+/// Told with what the camera offers when its password could not be protected.
+const BASIC: &str =
+    "; 摄像机只支持 Basic 认证，密码以明文传输 (the camera offers Basic alone: the password is sent unprotected)";
+
+/// What the relay knows goes before what retina says.
+fn because(seen: &Seen, stage: Stage, error: &retina::Error, secrets: &Secrets) -> Failure {
+    seen.failure().unwrap_or_else(|| Failure::from_retina(stage, error, secrets))
 }
 
 fn plan(session: &Session<Described>) -> Plan {

@@ -3,6 +3,8 @@
 
 mod faults;
 mod media;
+mod quirks_login;
 mod rest;
 mod rooms;
+mod script;
 mod support;

@@ -1,0 +1,114 @@
+//! Between a camera and retina: a relay in this process that speaks RTSP to the camera as
+//! cameras need it, and to retina as retina wants it.
+//!
+//! retina has no hooks for authentication, for what an answer says or for keep-alives, and
+//! opens its own socket. So it is given the address of a listener of ours: bound to the local
+//! address that the camera is reached from (UDP ports that retina opens are then the right
+//! ones), for one connection that must come from the same host. What passes is described in
+//! `docs/protocols/RTSP.md`. Credentials stay on the camera's side.
+
+mod digest;
+mod message;
+mod relay;
+mod text;
+
+use crate::address::Secrets;
+use crate::reason::{Failure, Reason};
+use crate::session::Target;
+use parking_lot::Mutex;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use url::Url;
+
+/// What the relay found out.
+#[derive(Debug, Default)]
+struct Found {
+    failure: Option<Failure>,
+    basic: bool,
+}
+
+/// Shared with the relay's task.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    found: Arc<Mutex<Found>>,
+    secrets: Secrets,
+}
+
+impl Seen {
+    /// The first failure stays: later ones follow from it.
+    fn note(&self, failure: Failure) {
+        let failure = Failure::new(failure.reason, self.secrets.hide(&failure.detail));
+        self.found.lock().failure.get_or_insert(failure);
+    }
+
+    /// Why the relay ended, when it knows better than retina.
+    pub fn failure(&self) -> Option<Failure> {
+        self.found.lock().failure.clone()
+    }
+
+    /// The password went over the network as it is, for the camera offers Basic alone.
+    pub fn basic(&self) -> bool {
+        self.found.lock().basic
+    }
+}
+
+/// Connects to the camera and starts a relay, which ends with either side.
+///
+/// Returns the address for retina. Within `limit` retina must connect, or the relay ends.
+///
+/// # Errors
+/// `resolve_failed`, `unreachable`, `timeout`; `internal` when no listener can be had.
+pub(crate) async fn open(target: &Target, limit: Duration, secrets: Secrets) -> Result<(Url, Seen), Failure> {
+    let internal = |error: std::io::Error| Failure::new(Reason::Internal, error.to_string());
+    let real = target.url.to_send().map_err(|error| Failure::new(Reason::Internal, error.to_string()))?;
+    let (host, port) = target.url.host_port();
+    let addresses: Vec<SocketAddr> = match lookup_host((host.as_str(), port)).await {
+        Ok(found) => found.take(8).collect(),
+        Err(error) => return Err(Failure::new(Reason::ResolveFailed, error.to_string())),
+    };
+    let camera = TcpStream::connect(&*addresses).await.map_err(|error| {
+        let reason = if error.kind() == ErrorKind::TimedOut { Reason::Timeout } else { Reason::Unreachable };
+        Failure::new(reason, error.to_string())
+    })?;
+    let _ = camera.set_nodelay(true);
+    let mut local = camera.local_addr().map_err(internal)?;
+    local.set_port(0);
+    if matches!(local.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()) {
+        // A URL can't name its scope.
+        local = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    }
+    let listener = TcpListener::bind(local).await.map_err(internal)?;
+    let local = listener.local_addr().map_err(internal)?;
+
+    let port = real.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let origin = format!("rtsp://{}{port}", real.host_str().unwrap_or_default());
+    let ours = format!("rtsp://{local}");
+    let rest = real.as_str().strip_prefix(origin.as_str()).unwrap_or("/").to_owned();
+    let url =
+        Url::parse(&format!("{ours}{rest}")).map_err(|error| Failure::new(Reason::Internal, error.to_string()))?;
+
+    let seen = Seen { found: Arc::default(), secrets };
+    let (noted, credentials) = (seen.clone(), target.credentials.clone());
+    tokio::spawn(async move {
+        let Ok(Some(retina)) = tokio::time::timeout(limit, accept(listener, local.ip())).await else { return };
+        let relay = relay::Relay::new(camera, retina, relay::Names { origin, ours }, credentials, noted.clone());
+        if let Err(failure) = relay.run().await {
+            noted.note(failure);
+        }
+    });
+    Ok((url, seen))
+}
+
+/// The first connection of this host.
+async fn accept(listener: TcpListener, host: IpAddr) -> Option<TcpStream> {
+    loop {
+        let (stream, peer) = listener.accept().await.ok()?;
+        if peer.ip() == host {
+            let _ = stream.set_nodelay(true);
+            return Some(stream);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The relay's task: requests of retina to the camera, answers and data back.
+//!
+//! Invariant: a request is sent at most three times, and again only after a 401 that a new
+//! nonce may mend; a wrong password is tried once. Numbers (`CSeq`) are the relay's own.
+
+use super::Seen;
+use super::digest::{Auth, challenges};
+use super::message::{Message, Piece, next_piece};
+use crate::address::Credentials;
+use crate::reason::{Failure, Reason};
+use bytes::BytesMut;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Longest wait for a side to take what is written to it.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for the answer to a TEARDOWN.
+const TEARDOWN_LIMIT: Duration = Duration::from_secs(1);
+const READ_AT_ONCE: usize = 64 * 1024;
+const MOST_TRIES: u8 = 3;
+const MOST_PENDING: usize = 16;
+
+/// How the camera is called by its address, and by retina.
+pub struct Names {
+    /// `rtsp://host:port` of the camera.
+    pub origin: String,
+    /// `rtsp://ip:port` of the listener.
+    pub ours: String,
+}
+
+pub struct Relay {
+    camera: TcpStream,
+    retina: TcpStream,
+    names: Names,
+    credentials: Option<Credentials>,
+    auth: Option<Auth>,
+    seen: Seen,
+    cseq: u32,
+    pending: Vec<Pending>,
+    /// Id of the session, from the first SETUP.
+    session: Option<String>,
+    /// URI of the newest DESCRIBE or PLAY, which stands for the whole presentation.
+    whole: String,
+}
+
+/// A request without its answer.
+struct Pending {
+    cseq: u32,
+    method: String,
+    uri: String,
+    request: Message,
+    /// retina's number; `None` for a request of the relay's own.
+    asked: Option<u32>,
+    tries: u8,
+    /// What the last try was authorized by.
+    authorized: Authorized,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Authorized {
+    Not,
+    /// By a challenge of an earlier request, whose nonce may have ended.
+    Before,
+    /// By the challenge of its own 401.
+    Own,
+}
+
+impl Relay {
+    pub fn new(
+        camera: TcpStream,
+        retina: TcpStream,
+        names: Names,
+        credentials: Option<Credentials>,
+        seen: Seen,
+    ) -> Self {
+        Self {
+            camera,
+            retina,
+            names,
+            credentials,
+            auth: None,
+            seen,
+            cseq: 0,
+            pending: Vec::new(),
+            session: None,
+            whole: String::new(),
+        }
+    }
+
+    /// Ends when either side ends; `Ok` also when the camera just closes its connection.
+    pub async fn run(mut self) -> Result<(), Failure> {
+        let (mut from_camera, mut from_retina) = (BytesMut::new(), BytesMut::new());
+        loop {
+            from_camera.reserve(READ_AT_ONCE);
+            tokio::select! {
+                read = self.camera.read_buf(&mut from_camera) => {
+                    if !matches!(read, Ok(1..)) {
+                        return Ok(());
+                    }
+                    let mut out = Vec::new();
+                    while let Some(piece) = next_piece(&mut from_camera).map_err(|error| not_rtsp(error, &from_camera))? {
+                        match piece {
+                            Piece::Interleaved(data) => out.extend_from_slice(&data),
+                            Piece::Message(message) => if let Some(answer) = self.hear(message).await? {
+                                out.extend_from_slice(&answer.encode());
+                            },
+                        }
+                    }
+                    if !out.is_empty() && write(&mut self.retina, &out).await.is_err() {
+                        self.tear_down(from_camera).await;
+                        return Ok(());
+                    }
+                }
+                read = self.retina.read_buf(&mut from_retina) => {
+                    if !matches!(read, Ok(1..)) {
+                        self.tear_down(from_camera).await;
+                        return Ok(());
+                    }
+                    while let Ok(Some(piece)) = next_piece(&mut from_retina) {
+                        if let Piece::Message(request) = piece {
+                            self.ask(request).await?;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A request of retina's.
+    async fn ask(&mut self, mut request: Message) -> Result<(), Failure> {
+        let asked = request.cseq();
+        let Some((method, uri)) = request.request() else { return Ok(()) };
+        let uri = match uri.strip_prefix(self.names.ours.as_str()) {
+            Some(rest) => format!("{}{rest}", self.names.origin),
+            None => uri.to_owned(),
+        };
+        let method = method.to_owned();
+        if matches!(method.as_str(), "DESCRIBE" | "PLAY") {
+            self.whole.clone_from(&uri);
+        }
+        request.first = format!("{method} {uri} RTSP/1.0");
+        self.request(method, uri, request, asked).await
+    }
+
+    async fn request(
+        &mut self,
+        method: String,
+        uri: String,
+        request: Message,
+        asked: Option<u32>,
+    ) -> Result<(), Failure> {
+        let authorized = if self.auth.is_some() { Authorized::Before } else { Authorized::Not };
+        self.send(Pending { cseq: 0, method, uri, request, asked, tries: 0, authorized }).await
+    }
+
+    async fn send(&mut self, mut pending: Pending) -> Result<(), Failure> {
+        self.cseq = self.cseq.wrapping_add(1);
+        pending.cseq = self.cseq;
+        pending.tries += 1;
+        let request = &mut pending.request;
+        request.set("CSeq", self.cseq.to_string());
+        request.remove("Authorization");
+        if let (Some(auth), Some(credentials)) = (&mut self.auth, &self.credentials) {
+            let value = auth.authorize(credentials, &pending.method, &pending.uri, &request.body);
+            request.set("Authorization", value);
+        }
+        let bytes = request.encode();
+        if self.pending.len() >= MOST_PENDING {
+            self.pending.remove(0);
+        }
+        self.pending.push(pending);
+        write(&mut self.camera, &bytes).await.map_err(|error| Failure::new(Reason::Closed, error.to_string()))
+    }
+
+    /// A message of the camera's; returns what retina is told.
+    async fn hear(&mut self, message: Message) -> Result<Option<Message>, Failure> {
+        let Some(status) = message.status() else {
+            self.answer_camera(&message).await?;
+            return Ok(None);
+        };
+        if status < 200 {
+            return Ok(None);
+        }
+        // An answer without a number is taken for the oldest request's.
+        let at = match message.cseq() {
+            Some(cseq) => self.pending.iter().position(|pending| pending.cseq == cseq),
+            None => (!self.pending.is_empty()).then_some(0),
+        };
+        let Some(at) = at else { return Ok(None) };
+        let mut pending = self.pending.remove(at);
+        if let (Some(auth), Some(info)) = (&mut self.auth, message.header("Authentication-Info")) {
+            auth.next_nonce(info);
+        }
+        if status == 401 && self.answers(&message, &mut pending) {
+            self.send(pending).await?;
+            return Ok(None);
+        }
+        Ok(self.answered(&pending, status, message))
+    }
+
+    /// Whether the request is to be sent again with an answer to this challenge.
+    fn answers(&mut self, message: &Message, pending: &mut Pending) -> bool {
+        let found = challenges(message.all("WWW-Authenticate"));
+        let stale = found.iter().any(super::digest::Challenge::stale);
+        if self.credentials.is_none() || pending.tries >= MOST_TRIES {
+            return false;
+        }
+        if pending.authorized == Authorized::Own && !stale {
+            return false;
+        }
+        let Some(auth) = Auth::choose(&found) else {
+            self.seen.note(Failure::new(Reason::AuthFailed, "401 with no challenge that can be answered"));
+            return false;
+        };
+        self.seen.found.lock().basic = matches!(auth, Auth::Basic);
+        self.auth = Some(auth);
+        pending.authorized = Authorized::Own;
+        true
+    }
+
+    /// What retina is told of an answer.
+    fn answered(&mut self, pending: &Pending, status: u16, mut answer: Message) -> Option<Message> {
+        if pending.method == "SETUP" && (200..300).contains(&status) && self.session.is_none() {
+            let id = answer.header("Session").and_then(|value| value.split(';').next());
+            self.session = id.map(|id| id.trim().to_owned());
+        }
+        answer.set("CSeq", pending.asked?.to_string());
+        Some(answer)
+    }
+
+    /// Some cameras ask, mostly to see whether somebody is there.
+    async fn answer_camera(&mut self, request: &Message) -> Result<(), Failure> {
+        let mut answer = Message::new("RTSP/1.0 200 OK");
+        if !matches!(request.request(), Some(("OPTIONS" | "GET_PARAMETER" | "SET_PARAMETER", _))) {
+            answer.first = "RTSP/1.0 501 Not Implemented".to_owned();
+        }
+        answer.set("CSeq", request.header("CSeq").unwrap_or_default());
+        let bytes = answer.encode();
+        write(&mut self.camera, &bytes).await.map_err(|error| Failure::new(Reason::Closed, error.to_string()))
+    }
+
+    /// Tells the camera that the session ends, and waits a little for its answer.
+    async fn tear_down(&mut self, mut from_camera: BytesMut) {
+        let Some(session) = self.session.take() else { return };
+        self.pending.clear();
+        let uri = self.whole.clone();
+        let mut request = Message::new(format!("TEARDOWN {uri} RTSP/1.0"));
+        request.set("Session", session);
+        request.set("User-Agent", "Rongtong");
+        let work = async {
+            self.request("TEARDOWN".to_owned(), uri, request, None).await?;
+            while !self.pending.is_empty() {
+                while let Ok(Some(piece)) = next_piece(&mut from_camera) {
+                    if let Piece::Message(message) = piece {
+                        self.hear(message).await?;
+                    }
+                }
+                if self.pending.is_empty() || !matches!(self.camera.read_buf(&mut from_camera).await, Ok(1..)) {
+                    break;
+                }
+            }
+            Ok::<(), Failure>(())
+        };
+        let _ = tokio::time::timeout(TEARDOWN_LIMIT, work).await;
+    }
+}
+
+async fn write(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    match tokio::time::timeout(WRITE_LIMIT, stream.write_all(bytes)).await {
+        Ok(result) => result,
+        Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+    }
+}
+
+fn not_rtsp(error: super::message::MessageError, bytes: &[u8]) -> Failure {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line: String = String::from_utf8_lossy(line.get(..60).unwrap_or(line)).escape_debug().collect();
+    Failure::new(Reason::Rubbish, format!("{error}: {line}"))
+}

@@ -1,0 +1,198 @@
+//! A camera that plays a script: an RTSP server over TCP whose every answer a test may replace,
+//! and that sends G.711 with a counter in it, so that what arrives can be told.
+
+use rongtong_rtsp::address::{CameraUrl, Credentials};
+use rongtong_rtsp::probe::{Probe, probe};
+use rongtong_rtsp::session::{Target, Transport};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// One request of the server's; interleaved data is a method `$`.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub method: String,
+    pub uri: String,
+    /// Names in lower case.
+    pub headers: BTreeMap<String, String>,
+    #[allow(dead_code)]
+    pub bytes: Vec<u8>,
+}
+
+impl Ask {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+type Answer = Box<dyn Fn(&Ask) -> Option<Vec<u8>> + Send + Sync>;
+type Counts = Box<dyn Fn(&Ask) -> bool + Send + Sync>;
+
+pub struct Script {
+    pub sdp: Vec<u8>,
+    /// `Transport` of the answer to SETUP, from the one asked for.
+    pub transport: Box<dyn Fn(&str) -> String + Send + Sync>,
+    /// Added to `Session`.
+    pub session: &'static str,
+    pub public: &'static str,
+    /// SSRC of the packets.
+    pub ssrc: u32,
+    /// Sent ahead of the first packet.
+    pub first: Vec<u8>,
+    /// Instead of the usual answer.
+    pub answer: Answer,
+    /// Ends the connection when nothing that counts came for so long after PLAY.
+    pub cut_off: Option<(Duration, Counts)>,
+}
+
+pub const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=Gate\r\nt=0 0\r\na=control:*\r\nm=audio 0 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=control:trackID=0\r\n";
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            sdp: SDP.into(),
+            transport: Box::new(str::to_owned),
+            session: "",
+            public: "OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN",
+            ssrc: 7,
+            first: Vec::new(),
+            answer: Box::new(|_| None),
+            cut_off: None,
+        }
+    }
+}
+
+pub struct Scripted {
+    pub port: u16,
+    asks: Arc<Mutex<Vec<Ask>>>,
+}
+
+impl Scripted {
+    pub async fn start(script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asks = Arc::new(Mutex::new(Vec::new()));
+        let (script, kept) = (Arc::new(script), asks.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, script.clone(), kept.clone()));
+            }
+        });
+        Self { port, asks }
+    }
+
+    pub fn url(&self) -> String {
+        format!("rtsp://127.0.0.1:{}/live", self.port)
+    }
+
+    pub fn asks(&self) -> Vec<Ask> {
+        self.asks.lock().unwrap().clone()
+    }
+
+    pub fn count(&self, method: &str) -> usize {
+        self.asks().iter().filter(|ask| ask.method == method).count()
+    }
+
+    /// Tries it once; each step has 3 s.
+    pub async fn probe(&self, credentials: Option<(&str, &str)>) -> Probe {
+        let (url, _) = CameraUrl::parse(&self.url()).unwrap();
+        let credentials = credentials
+            .map(|(username, password)| Credentials { username: username.into(), password: password.into() });
+        probe(&Target { url, credentials, transport: Transport::Tcp }, Duration::from_secs(3)).await
+    }
+}
+
+/// An answer with these header lines, each with its end.
+pub fn answer(ask: &Ask, status: &str, lines: &str) -> Vec<u8> {
+    format!("RTSP/1.0 {status}\r\nCSeq: {}\r\n{lines}\r\n", ask.header("cseq")).into_bytes()
+}
+
+pub fn described(ask: &Ask, sdp: &[u8]) -> Vec<u8> {
+    let lines = format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n", sdp.len());
+    let mut bytes = answer(ask, "200 OK", &lines);
+    bytes.extend_from_slice(sdp);
+    bytes
+}
+
+fn usual(ask: &Ask, script: &Script) -> Vec<u8> {
+    let session = format!("Session: 4711{}\r\n", script.session);
+    match ask.method.as_str() {
+        "OPTIONS" => answer(ask, "200 OK", &format!("Public: {}\r\n", script.public)),
+        "DESCRIBE" => described(ask, &script.sdp),
+        "SETUP" => {
+            let transport = (script.transport)(ask.header("transport"));
+            answer(ask, "200 OK", &format!("{session}Transport: {transport}\r\n"))
+        }
+        "PLAY" | "TEARDOWN" => answer(ask, "200 OK", &session),
+        method if script.public.contains(method) => answer(ask, "200 OK", &session),
+        _ => answer(ask, "501 Not Implemented", ""),
+    }
+}
+
+async fn serve(mut stream: TcpStream, script: Arc<Script>, asks: Arc<Mutex<Vec<Ask>>>) -> std::io::Result<()> {
+    let (mut buffer, mut packets, mut playing) = (Vec::new(), 0_u32, false);
+    let mut media = tokio::time::interval(Duration::from_millis(20));
+    let mut counted = Instant::now();
+    loop {
+        tokio::select! {
+            read = stream.read_buf(&mut buffer) => {
+                if read? == 0 {
+                    return Ok(());
+                }
+                while let Some(ask) = take(&mut buffer) {
+                    if ask.method == "PLAY" || script.cut_off.as_ref().is_some_and(|(_, counts)| counts(&ask)) {
+                        counted = Instant::now();
+                    }
+                    asks.lock().unwrap().push(ask.clone());
+                    if ask.method == "$" {
+                        continue;
+                    }
+                    let bytes = (script.answer)(&ask).unwrap_or_else(|| usual(&ask, &script));
+                    stream.write_all(&bytes).await?;
+                    playing |= ask.method == "PLAY" && bytes.starts_with(b"RTSP/1.0 200");
+                }
+            }
+            _ = media.tick(), if playing => {
+                if script.cut_off.as_ref().is_some_and(|(limit, _)| counted.elapsed() > *limit) {
+                    return Ok(());
+                }
+                if packets == 0 {
+                    stream.write_all(&script.first).await?;
+                }
+                stream.write_all(&packet(script.ssrc, packets)).await?;
+                packets += 1;
+            }
+        }
+    }
+}
+
+/// 20 ms of G.711 whose every byte is the packet's number, on channel 0.
+fn packet(ssrc: u32, number: u32) -> Vec<u8> {
+    let mut bytes = vec![b'$', 0, 0, 172, 0x80, 8];
+    bytes.extend_from_slice(&(number as u16).to_be_bytes());
+    bytes.extend_from_slice(&(number * 160).to_be_bytes());
+    bytes.extend_from_slice(&ssrc.to_be_bytes());
+    bytes.resize(bytes.len() + 160, number as u8);
+    bytes
+}
+
+fn take(buffer: &mut Vec<u8>) -> Option<Ask> {
+    if buffer.first() == Some(&b'$') {
+        let length = 4 + usize::from(u16::from_be_bytes([*buffer.get(2)?, *buffer.get(3)?]));
+        if buffer.len() < length {
+            return None;
+        }
+        let bytes = buffer.drain(..length).collect();
+        return Some(Ask { method: "$".into(), uri: String::new(), headers: BTreeMap::new(), bytes });
+    }
+    let end = buffer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let head = String::from_utf8(buffer.drain(..end).collect()).unwrap();
+    let mut lines = head.lines();
+    let mut words = lines.next()?.split(' ').map(str::to_owned);
+    let (method, uri) = (words.next()?, words.next()?);
+    let fields = lines.filter_map(|line| line.split_once(": "));
+    let headers = fields.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+    Some(Ask { method, uri, headers, bytes: Vec::new() })
+}

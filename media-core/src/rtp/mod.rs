@@ -12,6 +12,7 @@ pub mod h265;
 pub mod history;
 pub mod munger;
 pub mod nack;
+pub mod order;
 pub mod packet;
 pub mod red;
 pub mod rtcp;

@@ -129,6 +129,19 @@ impl NackGenerator {
         std::mem::take(&mut self.overflowed)
     }
 
+    /// Whether a packet is missing and has not been given up.
+    pub fn is_waiting(&self, seq: u64) -> bool {
+        self.missing.binary_search_by_key(&seq, |missing| missing.seq).is_ok()
+    }
+
+    /// Gives up what has been missing for `patience`, where nobody can be asked.
+    pub fn expire(&mut self, now: Instant, patience: Duration) {
+        while self.missing.front().is_some_and(|packet| now.saturating_duration_since(packet.since) >= patience) {
+            self.missing.pop_front();
+            self.abandoned = self.abandoned.saturating_add(1);
+        }
+    }
+
     /// Packets given up so far.
     pub fn abandoned(&self) -> u64 {
         self.abandoned

@@ -58,6 +58,10 @@ impl ShardCore {
             }
             Command::RemoveSub { track, sub } => self.remove_sub(track, sub, now),
             Command::RemoveTrack { track } => {
+                let layers = self.tracks.get(&track).map_or(0, |state| state.layers.len());
+                for layer in 0..layers {
+                    self.finish_order(track, layer, now);
+                }
                 self.tracks.remove(&track);
             }
             Command::RemoveTransport { key } => self.remove_transport(key, now),
@@ -206,6 +210,14 @@ impl ShardCore {
                 loss: 0.0,
             });
             self.add_sub(section.track, section.sub, sink, delay, now);
+        }
+        if config.receive.iter().any(|section| section.track.is_some())
+            && let Some(transport) = self.transports.get_mut(&key)
+        {
+            // What is lost of the first pictures is asked for at once.
+            transport.next_tick = transport.next_tick.min(now + super::periodic::TICK_BUSY);
+            let at = transport.next_timeout();
+            self.schedule(key, at);
         }
         for section in &config.receive {
             let Some(track) = section.track.and_then(|track| self.tracks.get_mut(&track)) else { continue };

@@ -3,11 +3,12 @@
 use super::config::{PayloadMap, TransportEvent};
 use super::core::ShardCore;
 use super::egress::{deliver, ready_for_media};
-use super::track::{RETIRED_FOR, Track};
+use super::track::{InOrder, RETIRED_FOR, Readers, Track};
 use super::transport::Transport;
 use super::{TrackKey, TransportKey};
 use crate::media::{AudioLevel, MediaPacket, SourcePacket};
 use crate::rtp::nack::Arrival;
+use crate::rtp::order::Ordered;
 use crate::rtp::packet::{Kind, RtpHeader, RtpView, classify};
 use crate::rtp::red::RedUnpacker;
 use crate::rtp::seq::Extended;
@@ -165,18 +166,70 @@ impl ShardCore {
         let sequence = state.sequence.extend(header.sequence).seq;
         state.nack.on_packet(sequence, now);
         state.stats.on_packet(sequence, header.timestamp, now);
-        track.leave_out(layer, sequence);
+        self.leave_out(key, layer, sequence, now);
     }
 
-    fn ingest(&mut self, key: TrackKey, layer: usize, incoming: Incoming, now: Instant) {
+    /// A packet that came and that nobody is to have.
+    fn leave_out(&mut self, key: TrackKey, layer: usize, sequence: u64, now: Instant) {
         let Some(track) = self.tracks.get_mut(&key) else { return };
-        let Some(state) = track.layers.get_mut(layer) else { return };
-        let sequence = match incoming.ssrc {
+        let mut ready = InOrder::new();
+        match track.order(layer) {
+            Some(order) => {
+                order.skip(sequence, &mut ready);
+                track.leave_out(layer, sequence, Readers::Peers);
+            }
+            None => track.leave_out(layer, sequence, Readers::All),
+        }
+        self.give_taps(key, layer, ready, now);
+    }
+
+    /// What a layer's taps can have now that nobody waits for what is missing before it.
+    pub(super) fn release(&mut self, key: TrackKey, layer: usize, now: Instant) {
+        let Some(state) = self.tracks.get_mut(&key).and_then(|track| track.layers.get_mut(layer)) else { return };
+        let Some(order) = &mut state.order else { return };
+        if order.is_empty() {
+            return;
+        }
+        let mut ready = InOrder::new();
+        let nack = &state.nack;
+        order.release(|seq| nack.is_waiting(seq), &mut ready);
+        self.give_taps(key, layer, ready, now);
+    }
+
+    /// Everything that is held for taps: the layer's stream ends here.
+    pub(super) fn finish_order(&mut self, key: TrackKey, layer: usize, now: Instant) {
+        let Some(state) = self.tracks.get_mut(&key).and_then(|track| track.layers.get_mut(layer)) else { return };
+        let mut ready = InOrder::new();
+        if let Some(order) = &mut state.order {
+            order.finish(&mut ready);
+        }
+        self.give_taps(key, layer, ready, now);
+    }
+
+    fn give_taps(&mut self, key: TrackKey, layer: usize, ready: InOrder, now: Instant) {
+        for ordered in ready {
+            match ordered {
+                Ordered::Packet((packet, timestamp)) => {
+                    self.hand_out(key, layer, &packet, timestamp, Readers::Taps, now);
+                }
+                Ordered::Nothing(sequence) => {
+                    if let Some(track) = self.tracks.get_mut(&key) {
+                        track.leave_out(layer, sequence, Readers::Taps);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Counts a packet and numbers it; `None` for one that is to be forgotten.
+    fn account(&mut self, key: TrackKey, layer: usize, incoming: &Incoming, now: Instant) -> Option<u64> {
+        let state = self.tracks.get_mut(&key)?.layers.get_mut(layer)?;
+        let (sequence, restarted) = match incoming.ssrc {
             Some(ssrc) => {
                 let another = state.ssrc != 0 && state.ssrc != ssrc;
                 if another {
                     if state.retired.is_some_and(|(old, until)| old == ssrc && now < until) {
-                        return;
+                        return None;
                     }
                     state.retired = Some((state.ssrc, now + RETIRED_FOR));
                 }
@@ -185,32 +238,39 @@ impl ShardCore {
                 } else {
                     state.sequence.extend(incoming.sequence)
                 };
-                if extended.restarted {
-                    state.begin_anew();
-                }
                 state.ssrc = ssrc;
-                state.stats.on_packet(extended.seq, incoming.header.timestamp, now);
-                if extended.restarted {
-                    // Its times have another base, too.
-                    track.wait_anew(layer);
-                }
-                extended.seq
+                (extended.seq, extended.restarted)
             }
-            None => match state.sequence.recall(incoming.sequence) {
-                Some(sequence) => sequence,
-                None => return,
-            },
+            None => (state.sequence.recall(incoming.sequence)?, false),
         };
-        let Some(state) = track.layers.get_mut(layer) else { return };
+        if restarted {
+            self.finish_order(key, layer, now);
+            let track = self.tracks.get_mut(&key)?;
+            track.layers.get_mut(layer)?.begin_anew();
+            // Its times have another base, too.
+            track.wait_anew(layer);
+        }
+        let track = self.tracks.get_mut(&key)?;
+        let state = track.layers.get_mut(layer)?;
+        if incoming.ssrc.is_some() {
+            state.stats.on_packet(sequence, incoming.header.timestamp, now);
+        }
         if let Arrival::Recovered { after: Some(after), .. } = state.nack.on_packet(sequence, now)
             && let Some(transport) = track.publisher.and_then(|key| self.transports.get_mut(&key))
         {
             transport.note_answer(after);
         }
+        Some(sequence)
+    }
+
+    fn ingest(&mut self, key: TrackKey, layer: usize, incoming: Incoming, now: Instant) {
+        let Some(sequence) = self.account(key, layer, &incoming, now) else { return };
+        let Some(track) = self.tracks.get_mut(&key) else { return };
+        let Some(state) = track.layers.get_mut(layer) else { return };
         let time = state.time.extend(incoming.header.timestamp);
         if track.config.muted {
             // Counted as received, and no gap to those who watch.
-            track.leave_out(layer, sequence);
+            self.leave_out(key, layer, sequence, now);
             return;
         }
         if let Some(primary) = incoming.red {
@@ -253,7 +313,7 @@ impl ShardCore {
         let expected = track.next_fed.filter(|expected| *expected < source.sequence);
         track.next_fed = Some(track.next_fed.unwrap_or(0).max(source.sequence + 1));
         if track.config.muted {
-            track.leave_out(0, source.sequence);
+            track.leave_out(0, source.sequence, Readers::All);
             return;
         }
         if expected.is_some() && track.is_video() {
@@ -277,6 +337,30 @@ impl ShardCore {
         let Some(track) = self.tracks.get_mut(&key) else { return };
         let keyframe = track.starts_keyframe(&packet.payload);
         track.note(layer, &packet, timestamp, keyframe, now);
+        let mut ready = InOrder::new();
+        let readers = match track.order(layer) {
+            Some(order) => {
+                order.push(packet.sequence, (packet.clone(), timestamp), packet.payload.len() + 64, &mut ready);
+                Readers::Peers
+            }
+            None => Readers::All,
+        };
+        self.hand_out(key, layer, &packet, timestamp, readers, now);
+        self.give_taps(key, layer, ready, now);
+    }
+
+    /// One packet to those of `readers` who are on its layer, or can go to it here.
+    fn hand_out(
+        &mut self,
+        key: TrackKey,
+        layer: usize,
+        packet: &MediaPacket,
+        timestamp: u32,
+        readers: Readers,
+        now: Instant,
+    ) {
+        let Some(track) = self.tracks.get_mut(&key) else { return };
+        let keyframe = track.starts_keyframe(&packet.payload);
         let video = track.is_video();
         let codec = track.config.codec.codec;
         let frame_ticks = track.config.codec.clock_rate / if video { 30 } else { 50 };
@@ -284,7 +368,7 @@ impl ShardCore {
         let layers = track.layers.len();
         let Track { subs, last_packet, .. } = track;
         for sub in subs.iter_mut() {
-            if sub.paused {
+            if sub.paused || !readers.include(sub) {
                 continue;
             }
             if !sub.burst.is_empty() {
@@ -297,19 +381,19 @@ impl ShardCore {
                 if sub.current != Some(target) {
                     if layer == target && keyframe && !sub.waits_for_better(layer, layers, now) {
                         if ready_for_media(sub, &self.transports, now) {
-                            sub.switch(layer, &packet, timestamp, frame_ticks, now);
+                            sub.switch(layer, packet, timestamp, frame_ticks, now);
                         }
                     } else if !wanting.contains(&target) {
                         wanting.push(target);
                     }
                 }
             } else if sub.current.is_none() && ready_for_media(sub, &self.transports, now) {
-                sub.switch(layer, &packet, timestamp, frame_ticks, now);
+                sub.switch(layer, packet, timestamp, frame_ticks, now);
             }
             if sub.current != Some(layer) {
                 continue;
             }
-            deliver(sub, &packet, timestamp, codec, &mut self.transports, &mut self.egress, now);
+            deliver(sub, packet, timestamp, codec, &mut self.transports, &mut self.egress, now);
         }
         for layer in wanting {
             self.request_keyframe(key, layer, now);

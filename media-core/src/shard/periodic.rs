@@ -10,9 +10,11 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-const TICK_BUSY: Duration = Duration::from_millis(20);
+pub(super) const TICK_BUSY: Duration = Duration::from_millis(20);
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 const QUALITY_EVERY: Duration = Duration::from_secs(2);
+/// How long a reader that needs order waits for a packet that cannot be asked for.
+const LATE: Duration = Duration::from_millis(100);
 /// How long a layer nobody wants goes on before its publisher is told.
 const UNWANTED_FOR: Duration = Duration::from_secs(3);
 
@@ -115,6 +117,8 @@ impl ShardCore {
                         rtcp::write_nack(out, ours, media, &due);
                     });
                 }
+            } else {
+                layer.nack.expire(now, LATE);
             }
             if layer.nack.overflowed() || layer.keyframe_pending {
                 wanting.push(index);
@@ -123,8 +127,12 @@ impl ShardCore {
                 transport.send_rtcp(&mut self.egress, |out| rtcp::write_receiver_report(out, ours, &[block]));
             }
         }
+        let layers = state.layers.len();
         for layer in wanting {
             self.request_keyframe(track, layer, now);
+        }
+        for layer in 0..layers {
+            self.release(track, layer, now);
         }
     }
 

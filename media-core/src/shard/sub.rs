@@ -131,7 +131,7 @@ impl Sub {
     /// Whether a first keyframe of `layer` should be let pass: a recording that is to begin waits a
     /// moment for the best layer, which its publisher may have switched off while nobody looked.
     pub fn waits_for_better(&self, layer: usize, layers: usize, now: Instant) -> bool {
-        matches!(self.sink, Sink::Tap { .. })
+        self.is_tap()
             && self.current.is_none()
             && layer + 1 < layers
             && now.saturating_duration_since(self.created) < TAP_PATIENCE
@@ -152,6 +152,10 @@ impl Sub {
     pub fn burst_step(&self) -> usize {
         let loss = self.transport().map_or(0.0, |outgoing| outgoing.loss);
         BURST_STEP.iter().find(|(most, _)| loss < *most).map_or(1, |(_, step)| *step)
+    }
+
+    pub fn is_tap(&self) -> bool {
+        matches!(self.sink, Sink::Tap { .. })
     }
 
     pub fn transport(&self) -> Option<&Outgoing> {

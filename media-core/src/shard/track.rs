@@ -9,6 +9,7 @@ use crate::media::{Codec, Keyframes, Kind, MediaPacket};
 use crate::rtp::gop::GopCache;
 use crate::rtp::history::PacketHistory;
 use crate::rtp::nack::{NackConfig, NackGenerator};
+use crate::rtp::order::{Order, Ordered};
 use crate::rtp::red::RedUnpacker;
 use crate::rtp::seq::{Extender, Extender32};
 use crate::rtp::stats::ReceiverStats;
@@ -41,6 +42,8 @@ pub(super) struct Layer {
     pub stats: ReceiverStats,
     pub history: PacketHistory<MediaPacket>,
     pub red: Option<RedUnpacker>,
+    /// Made for the first tap: taps get the stream in order.
+    pub order: Option<Box<Order<(MediaPacket, u32)>>>,
     pub clock: Option<ClockPoint>,
     pub last_keyframe_request: Option<Instant>,
     /// A keyframe was asked for while requests were being held back, and none came since.
@@ -58,6 +61,7 @@ impl Layer {
             stats: ReceiverStats::new(clock_rate),
             history: PacketHistory::new(HISTORY, HISTORY_AGE),
             red: None,
+            order: None,
             clock: None,
             last_keyframe_request: None,
             keyframe_pending: false,
@@ -73,6 +77,28 @@ impl Layer {
         self.history.clear();
         self.red = None;
         self.clock = None;
+    }
+}
+
+/// Packets of a layer in order, ready for its taps.
+pub(super) type InOrder = Vec<Ordered<(MediaPacket, u32)>>;
+
+/// Which of a track's subscriptions a packet is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readers {
+    All,
+    /// Those that take packets as they come: browsers put them in order themselves.
+    Peers,
+    Taps,
+}
+
+impl Readers {
+    pub fn include(self, sub: &Sub) -> bool {
+        match self {
+            Self::All => true,
+            Self::Peers => !sub.is_tap(),
+            Self::Taps => sub.is_tap(),
+        }
     }
 }
 
@@ -113,10 +139,25 @@ impl Track {
     }
 
     /// A packet that subscribers are not to have, without a gap in their numbers.
-    pub fn leave_out(&mut self, layer: usize, sequence: u64) {
-        for sub in self.subs.iter_mut().filter(|sub| sub.current == Some(layer)) {
+    pub fn leave_out(&mut self, layer: usize, sequence: u64, readers: Readers) {
+        for sub in self.subs.iter_mut().filter(|sub| sub.current == Some(layer) && readers.include(sub)) {
             sub.munger.drop_packet(sequence);
         }
+    }
+
+    /// The stage that a layer's taps read from; none while there are none, or where the source
+    /// is fed in order.
+    pub fn order(&mut self, layer: usize) -> Option<&mut Order<(MediaPacket, u32)>> {
+        if self.config.feed.is_some() {
+            return None;
+        }
+        let taps = self.subs.iter().any(Sub::is_tap);
+        let layer = self.layers.get_mut(layer)?;
+        if !taps {
+            layer.order = None;
+            return None;
+        }
+        Some(layer.order.get_or_insert_default())
     }
 
     /// The layer's source is another one: who watches it waits for a picture to start at, or for sound.

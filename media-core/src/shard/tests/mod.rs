@@ -1,5 +1,7 @@
 //! What a shard does, in virtual time.
 
+mod taps;
+
 use super::Command;
 use super::rig::{Rig, delta, h264, key};
 use crate::media::{Keyframes, TapItem};

@@ -15,6 +15,7 @@ use retina::client::{
     UdpTransportOptions, UnknownRtcpSsrcPolicy,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -104,6 +105,8 @@ pub enum Received {
 pub struct CameraSession {
     plan: Plan,
     playing: Session<Playing>,
+    /// SSRC of each stream's packets, which is what tells its reports.
+    sources: BTreeMap<usize, u32>,
     seen: Seen,
     secrets: Secrets,
 }
@@ -153,16 +156,17 @@ impl CameraSession {
         let session = trace.step("setup", limit, setup).await?;
 
         let play = async {
-            // Times and numbers that cameras announce here are often wrong, and not needed.
+            // Times and numbers that cameras announce here are often wrong, and not needed; whose
+            // reports count is seen in `next`.
             let options = PlayOptions::default()
                 .initial_timestamp(InitialTimestampPolicy::Ignore)
                 .initial_seq(InitialSequenceNumberPolicy::Ignore)
-                .unknown_rtcp_ssrc(UnknownRtcpSsrcPolicy::DropPackets);
+                .unknown_rtcp_ssrc(UnknownRtcpSsrcPolicy::ProcessPackets);
             let playing = session.play(options).await.map_err(|error| because(&seen, Stage::Play, &error, &secrets))?;
             Ok((playing, String::new()))
         };
         let playing = trace.step("play", limit, play).await?;
-        Ok(Self { plan, playing, seen, secrets })
+        Ok(Self { plan, playing, sources: BTreeMap::new(), seen, secrets })
     }
 
     pub fn plan(&self) -> &Plan {
@@ -175,6 +179,7 @@ impl CameraSession {
             match self.playing.next().await {
                 Some(Ok(PacketItem::Rtp(packet))) => {
                     let header = packet.header();
+                    self.sources.insert(packet.stream_id(), header.ssrc());
                     return Ok(Received::Rtp {
                         stream: packet.stream_id(),
                         sequence: header.sequence_number(),
@@ -185,7 +190,8 @@ impl CameraSession {
                 }
                 Some(Ok(PacketItem::Rtcp(compound))) => {
                     let report = compound.pkts().find_map(|packet| packet.as_sender_report().ok().flatten());
-                    if let Some(report) = report {
+                    let source = self.sources.get(&compound.stream_id()).copied();
+                    if let Some(report) = report.filter(|report| Some(report.ssrc()) == source) {
                         return Ok(Received::Report {
                             stream: compound.stream_id(),
                             timestamp: report.rtp_timestamp(),

@@ -10,6 +10,7 @@
 mod digest;
 mod message;
 mod relay;
+mod setup;
 mod text;
 
 use crate::address::Secrets;

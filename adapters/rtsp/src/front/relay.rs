@@ -42,6 +42,8 @@ pub struct Relay {
     session: Option<String>,
     /// URI of the newest DESCRIBE or PLAY, which stands for the whole presentation.
     whole: String,
+    /// First channels of the streams set up.
+    channels: Vec<u8>,
 }
 
 /// A request without its answer.
@@ -85,6 +87,7 @@ impl Relay {
             pending: Vec::new(),
             session: None,
             whole: String::new(),
+            channels: Vec::new(),
         }
     }
 
@@ -196,7 +199,7 @@ impl Relay {
             self.send(pending).await?;
             return Ok(None);
         }
-        Ok(self.answered(&pending, status, message))
+        self.answered(&pending, status, message)
     }
 
     /// Whether the request is to be sent again with an answer to this challenge.
@@ -220,13 +223,32 @@ impl Relay {
     }
 
     /// What retina is told of an answer.
-    fn answered(&mut self, pending: &Pending, status: u16, mut answer: Message) -> Option<Message> {
-        if pending.method == "SETUP" && (200..300).contains(&status) && self.session.is_none() {
+    fn answered(&mut self, pending: &Pending, status: u16, mut answer: Message) -> Result<Option<Message>, Failure> {
+        let Some(asked) = pending.asked else { return Ok(None) };
+        if (200..300).contains(&status) {
+            match pending.method.as_str() {
+                "SETUP" => self.set_up(pending, &mut answer)?,
+                // Numbers and times announced here are often wrong, and none is used.
+                "PLAY" => answer.remove("RTP-Info"),
+                _ => {}
+            }
+        }
+        answer.set("CSeq", asked.to_string());
+        Ok(Some(answer))
+    }
+
+    fn set_up(&mut self, pending: &Pending, answer: &mut Message) -> Result<(), Failure> {
+        if self.session.is_none() {
             let id = answer.header("Session").and_then(|value| value.split(';').next());
             self.session = id.map(|id| id.trim().to_owned());
         }
-        answer.set("CSeq", pending.asked?.to_string());
-        Some(answer)
+        let peer = self.camera.peer_addr().map_err(|error| Failure::new(Reason::Closed, error.to_string()))?.ip();
+        let asked = pending.request.header("Transport").unwrap_or_default();
+        let (transport, channel) = super::setup::transport(asked, answer.header("Transport"), peer, &self.channels)
+            .map_err(|refused| Failure::new(Reason::TransportRefused, refused.0))?;
+        self.channels.extend(channel);
+        answer.set("Transport", transport);
+        Ok(())
     }
 
     /// Some cameras ask, mostly to see whether somebody is there.

@@ -4,6 +4,7 @@
 mod faults;
 mod media;
 mod quirks_login;
+mod quirks_session;
 mod rest;
 mod rooms;
 mod script;

@@ -4,6 +4,9 @@ use crate::files::{PartEvent, TrackFiles, media_path};
 use crate::track::{RecordingClock, TrackRecorder};
 use bytes::Bytes;
 use rongtong_media_core::media::MediaPacket;
+use rongtong_platform::config::Synchronous;
+use rongtong_platform::storage::Db;
+use rongtong_platform::store::recordings::{RecordingRow, RecordingTrackRow};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -201,4 +204,43 @@ pub fn frames(file: &Path) -> usize {
 
 pub fn media(dir: &Path, number: u32) -> PathBuf {
     media_path(dir, &format!("t{number}"))
+}
+
+pub async fn database(dir: &Path) -> Db {
+    Db::open(&format!("sqlite:{}", dir.join("t.db").display()), Synchronous::Normal).await.unwrap()
+}
+
+pub fn recording_row(id: &str, state: &str) -> RecordingRow {
+    RecordingRow {
+        id: id.to_owned(),
+        kind: "room".to_owned(),
+        subject: "r".to_owned(),
+        title: "r".to_owned(),
+        started_at: 1_700_000_000_000,
+        ended_at: None,
+        state: state.to_owned(),
+        started_by: "p".to_owned(),
+        bytes: 0,
+        duration_ms: 0,
+    }
+}
+
+pub fn track_row(recording: &str, id: &str, codec: &str) -> RecordingTrackRow {
+    RecordingTrackRow {
+        recording_id: recording.to_owned(),
+        id: id.to_owned(),
+        participant: "zhang".to_owned(),
+        participant_name: "张三".to_owned(),
+        kind: "audio".to_owned(),
+        source: "microphone".to_owned(),
+        codec: codec.to_owned(),
+        playable: true,
+        note: String::new(),
+        start_ms: 0,
+        duration_ms: 0,
+        bytes: 0,
+        width: None,
+        height: None,
+        original_of: None,
+    }
 }

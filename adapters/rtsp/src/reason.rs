@@ -10,6 +10,8 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     AuthFailed,
+    /// Its session description has nothing that can be played.
+    BadDescription,
     /// The camera ended the connection.
     Closed,
     /// A fault of ours.
@@ -40,6 +42,7 @@ impl Reason {
     pub fn code(self) -> &'static str {
         match self {
             Self::AuthFailed => "auth_failed",
+            Self::BadDescription => "bad_description",
             Self::Closed => "closed",
             Self::Internal => "internal",
             Self::NoUsableTrack => "no_usable_track",
@@ -58,6 +61,9 @@ impl Reason {
     pub fn text(self, language: Language) -> &'static str {
         let (chinese, english) = match self {
             Self::AuthFailed => ("摄像机拒绝了用户名或密码", "the camera refused the user name or password"),
+            Self::BadDescription => {
+                ("摄像机的会话描述（SDP）无法使用", "the camera's session description (SDP) can't be used")
+            }
             Self::Closed => ("摄像机断开了连接", "the camera closed the connection"),
             Self::Internal => ("服务器内部错误", "an internal error of this server"),
             Self::NoUsableTrack => ("码流中没有可用的视频或音频", "the stream has no video or audio that can be used"),
@@ -84,6 +90,10 @@ impl Reason {
             Self::AuthFailed => (
                 "请核对用户名和密码；多次输错后摄像机可能会锁定账号数分钟",
                 "Check the user name and password; after several wrong ones cameras lock the account for minutes.",
+            ),
+            Self::BadDescription => (
+                "请把详情中指出的那一行发给摄像机厂家，或升级固件、换用另一路码流",
+                "Send the line that the detail names to the maker, update the firmware, or use another stream.",
             ),
             Self::Closed => {
                 ("摄像机可能已达到最大连接数，或正在重启", "The camera may be at its limit of viewers, or restarting.")
@@ -187,7 +197,7 @@ impl Failure {
             Some(404 | 454) if stage == Stage::Describe => Reason::NotFound,
             Some(461) => Reason::TransportRefused,
             // Success, but its contents were not understood.
-            Some(200..=299) if stage == Stage::Describe => Reason::Rubbish,
+            Some(200..=299) if stage == Stage::Describe => Reason::BadDescription,
             Some(_) => Reason::ProtocolError,
             None => from_sentence(&text),
         };

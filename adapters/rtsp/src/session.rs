@@ -129,6 +129,10 @@ impl CameraSession {
             let plan = plan(&session);
             let names: Vec<&str> = session.streams().iter().map(retina::client::Stream::encoding_name).collect();
             let mut detail: String = secrets.hide(&names.join(", ")).chars().take(200).collect();
+            let title = seen.title();
+            if !title.is_empty() {
+                detail.push_str(&format!(" “{title}”"));
+            }
             if seen.basic() {
                 detail.push_str(BASIC);
             }

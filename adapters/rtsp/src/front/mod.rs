@@ -7,6 +7,7 @@
 //! ones), for one connection that must come from the same host. What passes is described in
 //! `docs/protocols/RTSP.md`. Credentials stay on the camera's side.
 
+mod describe;
 mod digest;
 mod message;
 mod relay;
@@ -29,6 +30,7 @@ use url::Url;
 struct Found {
     failure: Option<Failure>,
     basic: bool,
+    title: String,
 }
 
 /// Shared with the relay's task.
@@ -48,6 +50,11 @@ impl Seen {
     /// Why the relay ended, when it knows better than retina.
     pub fn failure(&self) -> Option<Failure> {
         self.found.lock().failure.clone()
+    }
+
+    /// The camera's name of itself, without secrets; empty when it has none.
+    pub fn title(&self) -> String {
+        self.secrets.hide(&self.found.lock().title)
     }
 
     /// The password went over the network as it is, for the camera offers Basic alone.

@@ -227,6 +227,7 @@ impl Relay {
         let Some(asked) = pending.asked else { return Ok(None) };
         if (200..300).contains(&status) {
             match pending.method.as_str() {
+                "DESCRIBE" => self.described(&mut answer)?,
                 "SETUP" => self.set_up(pending, &mut answer)?,
                 // Numbers and times announced here are often wrong, and none is used.
                 "PLAY" => answer.remove("RTP-Info"),
@@ -235,6 +236,23 @@ impl Relay {
         }
         answer.set("CSeq", asked.to_string());
         Ok(Some(answer))
+    }
+
+    fn described(&mut self, answer: &mut Message) -> Result<(), Failure> {
+        let description = super::describe::read(&answer.body)
+            .map_err(|error| Failure::new(Reason::BadDescription, error.to_string()))?;
+        answer.body = description.text.into();
+        answer.set("Content-Type", "application/sdp");
+        for base in ["Content-Base", "Content-Location"] {
+            let usable = answer.header(base).is_some_and(|base| {
+                url::Url::parse(base).or_else(|_| url::Url::parse(&format!("rtsp://{base}"))).is_ok()
+            });
+            if !usable {
+                answer.remove(base);
+            }
+        }
+        self.seen.found.lock().title = description.title;
+        Ok(())
     }
 
     fn set_up(&mut self, pending: &Pending, answer: &mut Message) -> Result<(), Failure> {

@@ -136,10 +136,10 @@ impl Audit {
         Self { db, keys }
     }
 
-    /// Writes one entry and returns its number.
+    /// Writes one entry and returns its number when it is on the disk ([`Db::write_durable`]).
     pub async fn append(&self, entry: Entry) -> Result<i64, StorageError> {
         let audit = self.clone();
-        self.db.write(move |conn| Box::pin(async move { audit.append_on(conn, entry).await })).await
+        self.db.write_durable(move |conn| Box::pin(async move { audit.append_on(conn, entry).await })).await
     }
 
     /// Writes one entry inside the caller's transaction, so that the action and its entry are

@@ -55,7 +55,8 @@ pub struct Database {
 pub enum Synchronous {
     /// The last commits survive every power cut.
     Full,
-    /// The last commits may be lost in a power cut, never in a crash of the server.
+    /// The last commits may be lost in a power cut, never in a crash of the server. Audit rows and
+    /// new passwords are put on the disk all the same.
     #[default]
     Normal,
 }

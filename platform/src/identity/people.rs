@@ -55,7 +55,8 @@ impl Identity {
             last_sign_in_at: None,
         };
         let row = person.clone();
-        let written = self.db.write(move |conn| Box::pin(insert(conn, row, hash))).await;
+        // Somebody is told the one-time password: a loss of power must not take it back.
+        let written = self.db.write_durable(move |conn| Box::pin(insert(conn, row, hash))).await;
         match written {
             Ok(()) => Ok((person, once)),
             Err(fault) if fault.is_duplicate() => Err(IdentityError::AccountTaken),
@@ -187,7 +188,7 @@ impl Identity {
     ) -> Result<(), IdentityError> {
         let id = id.to_owned();
         self.db
-            .write(move |conn| {
+            .write_durable(move |conn| {
                 Box::pin(async move {
                     let changed = sqlx::query(
                         "update people set password = $1, must_change_password = $2, \

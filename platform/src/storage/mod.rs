@@ -18,6 +18,7 @@ use sqlx::SqlitePool;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+use writer::Durability;
 pub use writer::{Job, Writer};
 
 use crate::config::Synchronous;
@@ -41,6 +42,8 @@ pub enum StorageError {
     Stopped,
     #[error("a write to the database panicked; it was rolled back")]
     Panicked,
+    #[error("a write to the database made no progress; it was rolled back")]
+    Stalled,
     #[error("the transaction could not be committed: {0}")]
     Commit(String),
 }
@@ -95,7 +98,7 @@ impl Db {
         SQLITE_MIGRATIONS.run(&writing).await?;
         let reader =
             SqlitePoolOptions::new().max_connections(4).connect_with(options.pragma("query_only", "on")).await?;
-        Ok(Self::Sqlite { writer: Writer::start(writing), reader })
+        Ok(Self::Sqlite { writer: Writer::start(writing, synchronous), reader })
     }
 
     /// For queries that change nothing.
@@ -105,10 +108,16 @@ impl Db {
         }
     }
 
-    /// Runs `job` inside a write transaction and returns when it is on disk.
+    /// Runs `job` inside a write transaction and returns when it is committed.
+    ///
+    /// What is committed survives the end of this process, `kill -9` too. A loss of power may take the
+    /// last commits under [`Synchronous::Normal`], the default, and none under [`Synchronous::Full`].
+    /// What somebody was told and must not be untrue afterwards goes by [`Db::write_durable`].
     ///
     /// Callers that come at the same time share one transaction; each has its own savepoint, so
-    /// an `Err` of one rolls back its own statements and nobody else's.
+    /// an `Err` of one rolls back its own statements and nobody else's. A job awaits nothing but its
+    /// connection, as all others wait for it: one that makes no step for 30 s is rolled back and fails
+    /// with [`StorageError::Stalled`]; one that panics, with [`StorageError::Panicked`].
     pub async fn write<T, E, J>(&self, job: J) -> Result<T, E>
     where
         T: Send + 'static,
@@ -116,7 +125,21 @@ impl Db {
         J: for<'c> FnOnce(&'c mut Conn) -> Job<'c, Result<T, E>> + Send + 'static,
     {
         match self {
-            Self::Sqlite { writer, .. } => writer.run(job).await,
+            Self::Sqlite { writer, .. } => writer.run(job, Durability::Configured).await,
+        }
+    }
+
+    /// As [`Db::write`], and returns when the commit, with all before it, is on the disk, whatever
+    /// [`Synchronous`] says: it survives a loss of power. Costs a sync of the log, which all that share
+    /// the transaction share.
+    pub async fn write_durable<T, E, J>(&self, job: J) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageError> + Send + 'static,
+        J: for<'c> FnOnce(&'c mut Conn) -> Job<'c, Result<T, E>> + Send + 'static,
+    {
+        match self {
+            Self::Sqlite { writer, .. } => writer.run(job, Durability::Full).await,
         }
     }
 

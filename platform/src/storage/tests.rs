@@ -87,6 +87,87 @@ async fn closing_finishes_what_was_queued() {
     assert_eq!(rooms(&db(&dir).await).await, 1);
 }
 
+/// `pragma synchronous` as a job finds it: 1 normal, 2 full.
+async fn synchronous(conn: &mut Conn) -> Result<i64, StorageError> {
+    Ok(sqlx::query_scalar("pragma synchronous").fetch_one(conn).await?)
+}
+
+#[tokio::test]
+async fn a_durable_write_is_synced_and_the_next_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = db(&dir).await;
+    for _ in 0..2 {
+        assert_eq!(db.write(|conn| Box::pin(synchronous(conn))).await.unwrap(), 1);
+        assert_eq!(db.write_durable(|conn| Box::pin(synchronous(conn))).await.unwrap(), 2);
+    }
+    let refused: Result<(), StorageError> = db.write_durable(|_| Box::pin(async { Err(StorageError::Stopped) })).await;
+    assert!(refused.is_err());
+    assert_eq!(db.write(|conn| Box::pin(synchronous(conn))).await.unwrap(), 1);
+    add_room(&db, "after".to_owned()).await.unwrap();
+    assert_eq!(rooms(&db).await, 1);
+}
+
+#[tokio::test]
+async fn audit_rows_and_passwords_are_durable() {
+    use crate::identity::{Identity, NewPerson, Role};
+    let dir = tempfile::tempdir().unwrap();
+    let db = db(&dir).await;
+    let Db::Sqlite { writer, .. } = &db;
+    let durable = || writer.durable.load(std::sync::atomic::Ordering::Relaxed);
+    let master = crate::crypto::MasterKey::open(&dir.path().join("master.key")).unwrap();
+    let audit = crate::audit::Audit::new(db.clone(), std::sync::Arc::new(crate::crypto::Keys::derive(&master)));
+    audit.append(crate::audit::Entry::new("system", "test", "")).await.unwrap();
+    assert_eq!(durable(), 1);
+    let rules = crate::config::Security { password_rounds: 20, ..Default::default() };
+    let identity = Identity::new(db.clone(), rules);
+    let new = NewPerson { account: "li".to_owned(), name: "李".to_owned(), role: Role::Admin, password: None };
+    let (person, _) = identity.add(new).await.unwrap();
+    identity.reset_password(&person.id).await.unwrap();
+    assert_eq!(durable(), 3);
+}
+
+#[tokio::test]
+async fn a_durable_write_keeps_what_was_configured_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", dir.path().join("t.db").display());
+    let db = Db::open(&url, Synchronous::Full).await.unwrap();
+    assert_eq!(db.write_durable(|conn| Box::pin(synchronous(conn))).await.unwrap(), 2);
+    assert_eq!(db.write(|conn| Box::pin(synchronous(conn))).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_something_else_is_rolled_back_and_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = db(&dir).await;
+    let stalled: Result<(), StorageError> = db
+        .write(|conn| {
+            Box::pin(async move {
+                sqlx::query("insert into room_cameras (room, camera_id) values ('a', 'b')").execute(conn).await?;
+                std::future::pending().await
+            })
+        })
+        .await;
+    assert!(matches!(stalled, Err(StorageError::Stalled)));
+    add_room(&db, "after".to_owned()).await.unwrap();
+    assert_eq!(rooms(&db).await, 1);
+    let left: i64 = sqlx::query_scalar("select count(*) from room_cameras").fetch_one(db.read()).await.unwrap();
+    assert_eq!(left, 0);
+}
+
+/// Readiness asks by `ping`.
+#[tokio::test]
+async fn a_writer_that_ended_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = db(&dir).await;
+    db.ping().await.unwrap();
+    let Db::Sqlite { writer, .. } = &db;
+    writer.panic().await;
+    assert!(matches!(db.ping().await, Err(StorageError::Stopped)));
+    assert!(matches!(add_room(&db, "late".to_owned()).await, Err(StorageError::Stopped)));
+    db.close().await;
+    assert!(rooms(&self::db(&dir).await).await == 0, "and a restart mends it");
+}
+
 #[test]
 fn only_sqlite_files_are_addresses() {
     assert!(sqlite_path("sqlite:/data/r.db").is_ok());

@@ -104,6 +104,7 @@ impl Task {
                     }
                 }
                 if self.recipe.target != before {
+                    self.shared.habits.forget();
                     failures = 0;
                 }
             }
@@ -120,8 +121,8 @@ impl Task {
             Err(failure) => return (Duration::ZERO, Err(failure)),
         };
         let limit = self.config.connect_timeout;
-        let wanted = target.clone();
-        let opening = async move { CameraSession::open(&wanted, limit, &mut Trace::default()).await };
+        let (wanted, habits) = (target.clone(), self.shared.habits.clone());
+        let opening = async move { CameraSession::open(&wanted, limit, &mut Trace::default(), &habits).await };
         let mut opening = std::pin::pin!(AssertUnwindSafe(opening).catch_unwind());
         let opened = loop {
             tokio::select! {

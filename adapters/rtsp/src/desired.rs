@@ -3,6 +3,7 @@
 //! A state and a wake-up instead of a queue of commands: nothing can pile up, and
 //! doing a thing twice is doing it once.
 
+use crate::front::Habits;
 use crate::reason::Failure;
 use crate::session::Target;
 use crate::status::Status;
@@ -42,12 +43,20 @@ pub struct Shared {
     pub(crate) changed: Notify,
     pub(crate) status: Mutex<Status>,
     pub(crate) taken_out: TakenOut,
+    pub(crate) habits: Habits,
 }
 
 impl Shared {
     pub fn new(id: String, recipe: Recipe, taken_out: TakenOut) -> Arc<Self> {
         let desired = Desired { recipe, rooms: BTreeMap::new(), holds: 0, ended: false };
-        Arc::new(Self { id, desired: Mutex::new(desired), changed: Notify::new(), status: Mutex::default(), taken_out })
+        Arc::new(Self {
+            id,
+            desired: Mutex::new(desired),
+            changed: Notify::new(),
+            status: Mutex::default(),
+            taken_out,
+            habits: Habits::default(),
+        })
     }
 
     pub fn status(&self) -> Status {

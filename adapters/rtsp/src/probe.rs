@@ -1,5 +1,6 @@
 //! Trying a camera once, step by step, for whoever is about to add it.
 
+use crate::front::Habits;
 use crate::pipe::{Incoming, Pipe};
 use crate::plan::{AudioDescription, VideoDescription};
 use crate::reason::{Failure, Reason};
@@ -53,7 +54,7 @@ async fn walk(
     };
     trace.step("connect", limit, connect).await?;
 
-    let mut session = CameraSession::open(target, limit, trace).await?;
+    let mut session = CameraSession::open(target, limit, trace, &Habits::default()).await?;
     let plan = session.plan();
     let mut pipes: Vec<(usize, Pipe)> =
         [&plan.video, &plan.audio].into_iter().flatten().map(|stream| (stream.index, Pipe::new(stream))).collect();

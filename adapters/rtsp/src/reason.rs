@@ -14,6 +14,8 @@ pub enum Reason {
     BadDescription,
     /// The camera ended the connection.
     Closed,
+    /// It ends each session after the same time, or on a request that keeps it alive.
+    CutOff,
     /// A fault of ours.
     Internal,
     NoUsableTrack,
@@ -44,6 +46,7 @@ impl Reason {
             Self::AuthFailed => "auth_failed",
             Self::BadDescription => "bad_description",
             Self::Closed => "closed",
+            Self::CutOff => "cut_off",
             Self::Internal => "internal",
             Self::NoUsableTrack => "no_usable_track",
             Self::NotFound => "not_found",
@@ -65,6 +68,10 @@ impl Reason {
                 ("摄像机的会话描述（SDP）无法使用", "the camera's session description (SDP) can't be used")
             }
             Self::Closed => ("摄像机断开了连接", "the camera closed the connection"),
+            Self::CutOff => (
+                "摄像机每隔一段时间就切断会话（保活未被承认）",
+                "the camera cuts its sessions off after a time, whatever keeps them alive",
+            ),
             Self::Internal => ("服务器内部错误", "an internal error of this server"),
             Self::NoUsableTrack => ("码流中没有可用的视频或音频", "the stream has no video or audio that can be used"),
             Self::NotFound => ("摄像机上没有这个地址（路径）", "the camera has no stream at this path"),
@@ -98,6 +105,10 @@ impl Reason {
             Self::Closed => {
                 ("摄像机可能已达到最大连接数，或正在重启", "The camera may be at its limit of viewers, or restarting.")
             }
+            Self::CutOff => (
+                "系统会自动缩短保活间隔；若仍出现，请在摄像机上调大 RTSP 会话超时或更新固件",
+                "Keep-alives are sent more often by themselves; if it stays, raise the camera's RTSP session timeout or update its firmware.",
+            ),
             Self::Internal => ("请查看服务器日志", "See the server's log."),
             Self::NoUsableTrack => {
                 ("请在摄像机上把编码改为 H.264，音频改为 G.711", "Set the camera to H.264 video and G.711 audio.")

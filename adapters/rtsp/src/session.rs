@@ -4,7 +4,7 @@
 //! retina talks to the camera through [`crate::front`], which authenticates. Every step has a time limit, and says what failed.
 
 use crate::address::{CameraUrl, Credentials, Secrets};
-use crate::front::{self, Seen};
+use crate::front::{self, Habits, Seen};
 use crate::plan::{Offered, Plan};
 use crate::reason::{Failure, Reason, Stage};
 use bytes::Bytes;
@@ -113,7 +113,7 @@ pub struct CameraSession {
 
 impl CameraSession {
     /// DESCRIBE, SETUP, PLAY, each within `limit`.
-    pub async fn open(target: &Target, limit: Duration, trace: &mut Trace) -> Result<Self, Failure> {
+    pub async fn open(target: &Target, limit: Duration, trace: &mut Trace, habits: &Habits) -> Result<Self, Failure> {
         let secrets = Secrets::of(&target.url, target.credentials.as_ref());
         let options = SessionOptions::default()
             .user_agent("Rongtong".to_owned())
@@ -122,7 +122,7 @@ impl CameraSession {
             .teardown(TeardownPolicy::Never);
 
         let describe = async {
-            let (url, seen) = front::open(target, limit, secrets.clone()).await?;
+            let (url, seen) = front::open(target, limit, secrets.clone(), habits).await?;
             let session = Session::describe(url, options)
                 .await
                 .map_err(|error| because(&seen, Stage::Describe, &error, &secrets))?;

@@ -83,7 +83,7 @@ const en: Messages = {
   audit: { title: 'Audit', time: 'Time', actor: 'Who', action: 'Action', object: 'Object', result: 'Result', detail: 'Detail', address: 'Address', seq: 'No.', empty: 'No rows match', ok: 'Done', failed: 'Failed', denied: 'Denied', chain: 'Every row is chained to the one before by SM3; a change shows.' },
   system: { title: 'System', version: 'Version', uptime: 'Uptime', node: 'Node', rooms: 'Rooms', participants: 'Participants', tracks: 'Tracks', storage: 'Storage', used: 'Used', free: 'Free', indicators: 'Indicators', indicator: 'Indicator', value: 'Value', help: 'Meaning', updated: 'Updated {time}', days: '{n} d ', live: 'Auto refresh' },
   reason: {
-    auth_failed: 'The camera refused the user name or password', closed: 'The camera closed the connection', internal: 'An internal error of the server', no_usable_track: 'The stream has no usable video or audio', not_found: 'The camera has no stream at this path',
+    auth_failed: 'The camera refused the user name or password', bad_description: 'The session description (SDP) of the camera cannot be used', closed: 'The camera closed the connection', cut_off: 'The camera cuts its sessions off after a time', internal: 'An internal error of the server', no_usable_track: 'The stream has no usable video or audio', not_found: 'The camera has no stream at this path',
     protocol_error: 'The camera broke the RTSP protocol', resolve_failed: 'The host name cannot be resolved', rubbish: 'What the peer sends is not RTSP or RTP', silent: 'Connected, but no media arrives', timeout: 'The camera did not answer', transport_refused: 'The camera refuses the chosen transport', unreachable: 'The camera cannot be reached',
   },
   note: {

@@ -9,10 +9,14 @@
 
 mod describe;
 mod digest;
+mod keepalive;
 mod message;
 mod relay;
+mod report;
 mod setup;
 mod text;
+
+pub use keepalive::Habits;
 
 use crate::address::Secrets;
 use crate::reason::{Failure, Reason};
@@ -69,7 +73,12 @@ impl Seen {
 ///
 /// # Errors
 /// `resolve_failed`, `unreachable`, `timeout`; `internal` when no listener can be had.
-pub(crate) async fn open(target: &Target, limit: Duration, secrets: Secrets) -> Result<(Url, Seen), Failure> {
+pub(crate) async fn open(
+    target: &Target,
+    limit: Duration,
+    secrets: Secrets,
+    habits: &Habits,
+) -> Result<(Url, Seen), Failure> {
     let internal = |error: std::io::Error| Failure::new(Reason::Internal, error.to_string());
     let real = target.url.to_send().map_err(|error| Failure::new(Reason::Internal, error.to_string()))?;
     let (host, port) = target.url.host_port();
@@ -99,10 +108,12 @@ pub(crate) async fn open(target: &Target, limit: Duration, secrets: Secrets) -> 
         Url::parse(&format!("{ours}{rest}")).map_err(|error| Failure::new(Reason::Internal, error.to_string()))?;
 
     let seen = Seen { found: Arc::default(), secrets };
-    let (noted, credentials) = (seen.clone(), target.credentials.clone());
+    let (noted, credentials, habits) = (seen.clone(), target.credentials.clone(), habits.clone());
     tokio::spawn(async move {
         let Ok(Some(retina)) = tokio::time::timeout(limit, accept(listener, local.ip())).await else { return };
-        let relay = relay::Relay::new(camera, retina, relay::Names { origin, ours }, credentials, noted.clone());
+        let names = relay::Names { origin, ours };
+        // It is dropped, and with it retina's connection, after the failure is noted.
+        let mut relay = relay::Relay::new(camera, retina, names, credentials, noted.clone(), habits);
         if let Err(failure) = relay.run().await {
             noted.note(failure);
         }

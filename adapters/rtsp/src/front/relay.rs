@@ -5,10 +5,13 @@
 
 use super::Seen;
 use super::digest::{Auth, challenges};
+use super::keepalive::{Habits, KeepAlive, session};
 use super::message::{Message, Piece, next_piece};
+use super::report::Heard;
 use crate::address::Credentials;
 use crate::reason::{Failure, Reason};
 use bytes::BytesMut;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -44,6 +47,13 @@ pub struct Relay {
     whole: String,
     /// First channels of the streams set up.
     channels: Vec<u8>,
+    habits: Habits,
+    /// As the camera announced it.
+    timeout: Option<Duration>,
+    /// From the answer to PLAY on.
+    alive: Option<KeepAlive>,
+    /// By the stream's first channel.
+    heard: BTreeMap<u8, Heard>,
 }
 
 /// A request without its answer.
@@ -57,6 +67,12 @@ struct Pending {
     tries: u8,
     /// What the last try was authorized by.
     authorized: Authorized,
+}
+
+/// Who ended it.
+enum End {
+    Camera,
+    Retina,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,6 +91,7 @@ impl Relay {
         names: Names,
         credentials: Option<Credentials>,
         seen: Seen,
+        habits: Habits,
     ) -> Self {
         Self {
             camera,
@@ -88,23 +105,45 @@ impl Relay {
             session: None,
             whole: String::new(),
             channels: Vec::new(),
+            habits,
+            timeout: None,
+            alive: None,
+            heard: BTreeMap::new(),
         }
     }
 
-    /// Ends when either side ends; `Ok` also when the camera just closes its connection.
-    pub async fn run(mut self) -> Result<(), Failure> {
+    /// Ends when either side ends; `Ok` also when the camera just closes its connection before it plays.
+    pub async fn run(&mut self) -> Result<(), Failure> {
+        let ended = match self.pass().await {
+            Ok(End::Retina) => return Ok(()),
+            Ok(End::Camera) => Ok(()),
+            Err(failure) if failure.reason == Reason::Closed => Err(failure),
+            Err(failure) => return Err(failure),
+        };
+        self.alive.as_ref().map_or(ended, |alive| Err(alive.ended()))
+    }
+
+    async fn pass(&mut self) -> Result<End, Failure> {
         let (mut from_camera, mut from_retina) = (BytesMut::new(), BytesMut::new());
         loop {
             from_camera.reserve(READ_AT_ONCE);
+            let due = self.alive.as_ref().map(KeepAlive::due);
+            let wait = async move {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                () = wait => self.keep_alive().await?,
                 read = self.camera.read_buf(&mut from_camera) => {
                     if !matches!(read, Ok(1..)) {
-                        return Ok(());
+                        return Ok(End::Camera);
                     }
                     let mut out = Vec::new();
                     while let Some(piece) = next_piece(&mut from_camera).map_err(|error| not_rtsp(error, &from_camera))? {
                         match piece {
-                            Piece::Interleaved(data) => out.extend_from_slice(&data),
+                            Piece::Interleaved(data) => self.interleaved(&data, &mut out),
                             Piece::Message(message) => if let Some(answer) = self.hear(message).await? {
                                 out.extend_from_slice(&answer.encode());
                             },
@@ -112,13 +151,13 @@ impl Relay {
                     }
                     if !out.is_empty() && write(&mut self.retina, &out).await.is_err() {
                         self.tear_down(from_camera).await;
-                        return Ok(());
+                        return Ok(End::Retina);
                     }
                 }
                 read = self.retina.read_buf(&mut from_retina) => {
                     if !matches!(read, Ok(1..)) {
                         self.tear_down(from_camera).await;
-                        return Ok(());
+                        return Ok(End::Retina);
                     }
                     while let Ok(Some(piece)) = next_piece(&mut from_retina) {
                         if let Piece::Message(request) = piece {
@@ -130,6 +169,37 @@ impl Relay {
         }
     }
 
+    /// Everything that may count with the camera.
+    async fn keep_alive(&mut self) -> Result<(), Failure> {
+        let mut reports = Vec::new();
+        for (channel, heard) in &mut self.heard {
+            reports.extend(heard.interleaved(channel.saturating_add(1)).into_iter().flatten());
+        }
+        write(&mut self.camera, &reports).await.map_err(|error| Failure::new(Reason::Closed, error.to_string()))?;
+        let methods = self.alive.as_mut().map(KeepAlive::turn).unwrap_or_default();
+        for method in methods {
+            let uri = self.whole.clone();
+            let mut request = Message::new(format!("{method} {uri} RTSP/1.0"));
+            if let Some(session) = &self.session {
+                request.set("Session", session);
+            }
+            request.set("User-Agent", "Rongtong");
+            self.request(method.to_owned(), uri, request, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Data of the camera's, and what retina gets of it.
+    fn interleaved(&mut self, data: &[u8], out: &mut Vec<u8>) {
+        let (channel, packet) = (data.get(1).copied().unwrap_or_default(), data.get(4..).unwrap_or_default());
+        if self.channels.contains(&channel) {
+            self.heard.entry(channel).or_default().packet(packet);
+        } else if let Some(heard) = channel.checked_sub(1).and_then(|channel| self.heard.get_mut(&channel)) {
+            heard.report(packet);
+        }
+        out.extend_from_slice(data);
+    }
+
     /// A request of retina's.
     async fn ask(&mut self, mut request: Message) -> Result<(), Failure> {
         let asked = request.cseq();
@@ -139,6 +209,19 @@ impl Relay {
             None => uri.to_owned(),
         };
         let method = method.to_owned();
+        if self.alive.is_some() && matches!(method.as_str(), "GET_PARAMETER" | "OPTIONS" | "SET_PARAMETER") {
+            // The relay keeps the session alive by itself.
+            let mut answer = Message::new("RTSP/1.0 200 OK");
+            answer.set("CSeq", asked.unwrap_or_default().to_string());
+            let bytes = answer.encode();
+            return write(&mut self.retina, &bytes)
+                .await
+                .map_err(|error| Failure::new(Reason::Internal, error.to_string()));
+        }
+        request.remove("Session");
+        if let Some(session) = &self.session {
+            request.set("Session", session);
+        }
         if matches!(method.as_str(), "DESCRIBE" | "PLAY") {
             self.whole.clone_from(&uri);
         }
@@ -224,13 +307,19 @@ impl Relay {
 
     /// What retina is told of an answer.
     fn answered(&mut self, pending: &Pending, status: u16, mut answer: Message) -> Result<Option<Message>, Failure> {
+        if let Some(alive) = &mut self.alive {
+            alive.answered(&pending.method, &answer);
+        }
         let Some(asked) = pending.asked else { return Ok(None) };
         if (200..300).contains(&status) {
             match pending.method.as_str() {
                 "DESCRIBE" => self.described(&mut answer)?,
                 "SETUP" => self.set_up(pending, &mut answer)?,
                 // Numbers and times announced here are often wrong, and none is used.
-                "PLAY" => answer.remove("RTP-Info"),
+                "PLAY" => {
+                    answer.remove("RTP-Info");
+                    self.alive = Some(KeepAlive::new(self.habits.clone(), self.timeout));
+                }
                 _ => {}
             }
         }
@@ -256,10 +345,12 @@ impl Relay {
     }
 
     fn set_up(&mut self, pending: &Pending, answer: &mut Message) -> Result<(), Failure> {
-        if self.session.is_none() {
-            let id = answer.header("Session").and_then(|value| value.split(';').next());
-            self.session = id.map(|id| id.trim().to_owned());
+        if let Some((id, timeout)) = answer.header("Session").map(session) {
+            self.timeout = timeout.or(self.timeout);
+            self.session.get_or_insert_with(|| id.to_owned());
         }
+        // retina wants one, the same in each answer.
+        answer.set("Session", self.session.as_deref().filter(|id| !id.is_empty()).unwrap_or("0"));
         let peer = self.camera.peer_addr().map_err(|error| Failure::new(Reason::Closed, error.to_string()))?.ip();
         let asked = pending.request.header("Transport").unwrap_or_default();
         let (transport, channel) = super::setup::transport(asked, answer.header("Transport"), peer, &self.channels)

@@ -17,7 +17,6 @@ pub struct Ask {
     pub uri: String,
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
-    #[allow(dead_code)]
     pub bytes: Vec<u8>,
 }
 
@@ -28,7 +27,7 @@ impl Ask {
 }
 
 type Answer = Box<dyn Fn(&Ask) -> Option<Vec<u8>> + Send + Sync>;
-type Counts = Box<dyn Fn(&Ask) -> bool + Send + Sync>;
+pub type Counts = Box<dyn Fn(&Ask) -> bool + Send + Sync>;
 
 pub struct Script {
     pub sdp: Vec<u8>,

@@ -164,6 +164,9 @@ impl Task {
                     Received::Rtp { stream, sequence, timestamp, marker, payload } => {
                         last_packet = Instant::now();
                         self.set_live();
+                        for reason in session.breaks() {
+                            self.broke(reason);
+                        }
                         self.packet(stream, Incoming { sequence, timestamp, marker, payload }, last_packet);
                     }
                 },
@@ -208,6 +211,13 @@ impl Task {
             }
             known.pipe.remember(&outcome, now);
         }
+    }
+
+    /// The stream is another one from here on, and goes on all the same.
+    fn broke(&self, reason: &'static str) {
+        tracing::warn!(camera = self.shared.id, reason, "a camera changed its stream without a word");
+        self.metrics.broke(reason);
+        self.shared.status.lock().last_break = Some((reason, now_ms()));
     }
 
     fn report(&mut self, stream: usize, timestamp: u32, ntp: u64) {

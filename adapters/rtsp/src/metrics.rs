@@ -8,6 +8,7 @@ pub struct CameraMetrics {
     pub packets: Counter,
     pub damaged: Counter,
     failures: Counters,
+    breaks: Counters,
 }
 
 impl CameraMetrics {
@@ -18,7 +19,12 @@ impl CameraMetrics {
             damaged: metrics
                 .counter("camera_damaged_units", "Pictures or packets of cameras that were lost or malformed"),
             failures: metrics.counters("camera_failures", "Failed camera sessions, by reason"),
+            breaks: metrics.counters("camera_breaks", "Streams of cameras that changed without a word, by field"),
         }
+    }
+
+    pub fn broke(&self, reason: &str) {
+        self.breaks.get_or_create(&vec![("reason", reason.to_owned())]).inc();
     }
 
     pub fn failed(&self, reason: Reason) {

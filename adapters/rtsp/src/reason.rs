@@ -10,6 +10,8 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     AuthFailed,
+    /// What it sends in place of RTP packets is none.
+    BadPackets,
     /// Its session description has nothing that can be played.
     BadDescription,
     /// The camera ended the connection.
@@ -45,6 +47,7 @@ impl Reason {
         match self {
             Self::AuthFailed => "auth_failed",
             Self::BadDescription => "bad_description",
+            Self::BadPackets => "bad_packets",
             Self::Closed => "closed",
             Self::CutOff => "cut_off",
             Self::Internal => "internal",
@@ -64,6 +67,9 @@ impl Reason {
     pub fn text(self, language: Language) -> &'static str {
         let (chinese, english) = match self {
             Self::AuthFailed => ("摄像机拒绝了用户名或密码", "the camera refused the user name or password"),
+            Self::BadPackets => {
+                ("摄像机发来的媒体包已损坏，不是有效的 RTP", "the camera's media packets are broken: no valid RTP")
+            }
             Self::BadDescription => {
                 ("摄像机的会话描述（SDP）无法使用", "the camera's session description (SDP) can't be used")
             }
@@ -97,6 +103,10 @@ impl Reason {
             Self::AuthFailed => (
                 "请核对用户名和密码；多次输错后摄像机可能会锁定账号数分钟",
                 "Check the user name and password; after several wrong ones cameras lock the account for minutes.",
+            ),
+            Self::BadPackets => (
+                "请重启摄像机，换用另一种传输方式或另一路码流；若仍出现，请把详情发给摄像机厂家",
+                "Restart the camera, try the other transport or another stream; if it stays, send the detail to its maker.",
             ),
             Self::BadDescription => (
                 "请把详情中指出的那一行发给摄像机厂家，或升级固件、换用另一路码流",

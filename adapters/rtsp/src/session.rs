@@ -177,6 +177,12 @@ impl CameraSession {
         &self.plan
     }
 
+    /// Fields of the packets that changed without a word since the last call: `clock_rate`, `codec`,
+    /// `payload_type`, `sequence`, `ssrc`, `timestamp`.
+    pub fn breaks(&self) -> Vec<&'static str> {
+        self.seen.breaks()
+    }
+
     /// The next packet. An error, or the camera's end of the session, is final.
     pub async fn next(&mut self) -> Result<Received, Failure> {
         loop {

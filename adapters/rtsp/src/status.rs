@@ -43,13 +43,23 @@ pub struct Status {
     /// As last seen; kept while the camera is idle.
     pub video: Option<VideoDescription>,
     pub audio: Option<AudioDescription>,
+    /// The field that last changed without a word, and when.
+    pub last_break: Option<(&'static str, i64)>,
     /// Rooms the camera is in now.
     pub rooms: Vec<String>,
 }
 
 impl Default for Status {
     fn default() -> Self {
-        Self { state: CameraState::Idle, failure: None, since: now_ms(), video: None, audio: None, rooms: Vec::new() }
+        Self {
+            state: CameraState::Idle,
+            failure: None,
+            since: now_ms(),
+            video: None,
+            audio: None,
+            last_break: None,
+            rooms: Vec::new(),
+        }
     }
 }
 

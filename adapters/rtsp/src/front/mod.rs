@@ -13,6 +13,7 @@ mod keepalive;
 mod message;
 mod relay;
 mod report;
+mod rtp;
 mod setup;
 mod text;
 
@@ -29,12 +30,16 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use url::Url;
 
+const MOST_BREAKS: usize = 16;
+
 /// What the relay found out.
 #[derive(Debug, Default)]
 struct Found {
     failure: Option<Failure>,
     basic: bool,
     title: String,
+    /// Fields whose change broke a stream, until somebody asks.
+    breaks: Vec<&'static str>,
 }
 
 /// Shared with the relay's task.
@@ -49,6 +54,18 @@ impl Seen {
     fn note(&self, failure: Failure) {
         let failure = Failure::new(failure.reason, self.secrets.hide(&failure.detail));
         self.found.lock().failure.get_or_insert(failure);
+    }
+
+    fn broke(&self, reason: &'static str) {
+        let breaks = &mut self.found.lock().breaks;
+        if breaks.len() < MOST_BREAKS {
+            breaks.push(reason);
+        }
+    }
+
+    /// Breaks since the last call.
+    pub fn breaks(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.found.lock().breaks)
     }
 
     /// Why the relay ended, when it knows better than retina.

@@ -7,12 +7,12 @@ use super::Seen;
 use super::digest::{Auth, challenges};
 use super::keepalive::{Habits, KeepAlive, session};
 use super::message::{Message, Piece, next_piece};
-use super::report::Heard;
+use super::rtp::Stream;
 use crate::address::Credentials;
 use crate::reason::{Failure, Reason};
 use bytes::BytesMut;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -53,7 +53,7 @@ pub struct Relay {
     /// From the answer to PLAY on.
     alive: Option<KeepAlive>,
     /// By the stream's first channel.
-    heard: BTreeMap<u8, Heard>,
+    streams: BTreeMap<u8, Stream>,
 }
 
 /// A request without its answer.
@@ -108,7 +108,7 @@ impl Relay {
             habits,
             timeout: None,
             alive: None,
-            heard: BTreeMap::new(),
+            streams: BTreeMap::new(),
         }
     }
 
@@ -117,8 +117,8 @@ impl Relay {
         let ended = match self.pass().await {
             Ok(End::Retina) => return Ok(()),
             Ok(End::Camera) => Ok(()),
-            Err(failure) if failure.reason == Reason::Closed => Err(failure),
-            Err(failure) => return Err(failure),
+            Err(failure) if failure.reason != Reason::Closed => return Err(failure),
+            Err(failure) => Err(failure),
         };
         self.alive.as_ref().map_or(ended, |alive| Err(alive.ended()))
     }
@@ -143,7 +143,7 @@ impl Relay {
                     let mut out = Vec::new();
                     while let Some(piece) = next_piece(&mut from_camera).map_err(|error| not_rtsp(error, &from_camera))? {
                         match piece {
-                            Piece::Interleaved(data) => self.interleaved(&data, &mut out),
+                            Piece::Interleaved(data) => self.interleaved(&data, &mut out)?,
                             Piece::Message(message) => if let Some(answer) = self.hear(message).await? {
                                 out.extend_from_slice(&answer.encode());
                             },
@@ -172,8 +172,8 @@ impl Relay {
     /// Everything that may count with the camera.
     async fn keep_alive(&mut self) -> Result<(), Failure> {
         let mut reports = Vec::new();
-        for (channel, heard) in &mut self.heard {
-            reports.extend(heard.interleaved(channel.saturating_add(1)).into_iter().flatten());
+        for (channel, stream) in &mut self.streams {
+            reports.extend(stream.heard.interleaved(channel.saturating_add(1)).into_iter().flatten());
         }
         write(&mut self.camera, &reports).await.map_err(|error| Failure::new(Reason::Closed, error.to_string()))?;
         let methods = self.alive.as_mut().map(KeepAlive::turn).unwrap_or_default();
@@ -190,14 +190,24 @@ impl Relay {
     }
 
     /// Data of the camera's, and what retina gets of it.
-    fn interleaved(&mut self, data: &[u8], out: &mut Vec<u8>) {
+    fn interleaved(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         let (channel, packet) = (data.get(1).copied().unwrap_or_default(), data.get(4..).unwrap_or_default());
+        let mut packets = Vec::new();
         if self.channels.contains(&channel) {
-            self.heard.entry(channel).or_default().packet(packet);
-        } else if let Some(heard) = channel.checked_sub(1).and_then(|channel| self.heard.get_mut(&channel)) {
-            heard.report(packet);
+            let stream = self.streams.entry(channel).or_default();
+            let broken = |_| Failure::new(Reason::BadPackets, super::rtp::broken(packet));
+            if let Some(reason) = stream.packet(packet, Instant::now(), &mut packets).map_err(broken)? {
+                self.seen.broke(reason);
+            }
+        } else if let Some(stream) = channel.checked_sub(1).and_then(|channel| self.streams.get_mut(&channel)) {
+            packets.extend(stream.report(packet));
         }
-        out.extend_from_slice(data);
+        for packet in packets {
+            let [high, low] = (packet.len() as u16).to_be_bytes();
+            out.extend_from_slice(&[b'$', channel, high, low]);
+            out.extend_from_slice(&packet);
+        }
+        Ok(())
     }
 
     /// A request of retina's.

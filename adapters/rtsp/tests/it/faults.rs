@@ -67,7 +67,7 @@ async fn each_fault_has_its_reason() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     for (url, reasons) in [
         (format!("rtsp://{address}/sdp"), &["bad_description"][..]),
-        (format!("rtsp://{address}/rtp"), &["rubbish"]),
+        (format!("rtsp://{address}/rtp"), &["bad_packets"]),
         (format!("rtsp://{address}/silent"), &["silent"]),
         (format!("rtsp://{address}/drop"), &["closed"]),
         (format!("rtsp://{address}/nowhere"), &["not_found"]),

@@ -3,6 +3,7 @@
 
 mod faults;
 mod media;
+mod quirks_change;
 mod quirks_describe;
 mod quirks_login;
 mod quirks_session;

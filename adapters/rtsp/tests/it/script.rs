@@ -29,6 +29,15 @@ impl Ask {
 type Answer = Box<dyn Fn(&Ask) -> Option<Vec<u8>> + Send + Sync>;
 pub type Counts = Box<dyn Fn(&Ask) -> bool + Send + Sync>;
 
+/// A packet's header.
+#[derive(Clone, Copy)]
+pub struct Rtp {
+    pub payload_type: u8,
+    pub sequence: u16,
+    pub timestamp: u32,
+    pub ssrc: u32,
+}
+
 pub struct Script {
     pub sdp: Vec<u8>,
     /// `Transport` of the answer to SETUP, from the one asked for.
@@ -38,6 +47,8 @@ pub struct Script {
     pub public: &'static str,
     /// SSRC of the packets.
     pub ssrc: u32,
+    /// What of the packet with this number is other than usual.
+    pub rtp: Box<dyn Fn(u32, Rtp) -> Rtp + Send + Sync>,
     /// Sent ahead of the first packet.
     pub first: Vec<u8>,
     /// Instead of the usual answer.
@@ -56,6 +67,7 @@ impl Default for Script {
             session: "",
             public: "OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN",
             ssrc: 7,
+            rtp: Box::new(|_, rtp| rtp),
             first: Vec::new(),
             answer: Box::new(|_| None),
             cut_off: None,
@@ -160,7 +172,7 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, asks: Arc<Mutex<Vec<A
                 if packets == 0 {
                     stream.write_all(&script.first).await?;
                 }
-                stream.write_all(&packet(script.ssrc, packets)).await?;
+                stream.write_all(&packet(&script, packets)).await?;
                 packets += 1;
             }
         }
@@ -168,11 +180,13 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, asks: Arc<Mutex<Vec<A
 }
 
 /// 20 ms of G.711 whose every byte is the packet's number, on channel 0.
-fn packet(ssrc: u32, number: u32) -> Vec<u8> {
-    let mut bytes = vec![b'$', 0, 0, 172, 0x80, 8];
-    bytes.extend_from_slice(&(number as u16).to_be_bytes());
-    bytes.extend_from_slice(&(number * 160).to_be_bytes());
-    bytes.extend_from_slice(&ssrc.to_be_bytes());
+fn packet(script: &Script, number: u32) -> Vec<u8> {
+    let usual = Rtp { payload_type: 8, sequence: number as u16, timestamp: number * 160, ssrc: script.ssrc };
+    let rtp = (script.rtp)(number, usual);
+    let mut bytes = vec![b'$', 0, 0, 172, 0x80, rtp.payload_type];
+    bytes.extend_from_slice(&rtp.sequence.to_be_bytes());
+    bytes.extend_from_slice(&rtp.timestamp.to_be_bytes());
+    bytes.extend_from_slice(&rtp.ssrc.to_be_bytes());
     bytes.resize(bytes.len() + 160, number as u8);
     bytes
 }

@@ -98,11 +98,11 @@ impl Live {
 /// What is known of a track beside its media.
 #[derive(Clone, Debug)]
 pub struct TrackAbout {
-    participant: Identity,
+    pub(crate) participant: Identity,
     participant_name: String,
-    kind: Kind,
+    pub(crate) kind: Kind,
     source: Source,
-    codec: &'static str,
+    pub(crate) codec: &'static str,
 }
 
 impl TrackAbout {

@@ -104,7 +104,8 @@ impl Writing {
                     Output::Fragment { fragment, .. } => {
                         self.bytes.inc_by(fragment.bytes.len() as u64);
                     }
-                    Output::Gap { .. } => {
+                    Output::Gap { part, start, packets } => {
+                        tracing::debug!(participant = %about.participant, kind = ?about.kind, codec = about.codec, part, start, packets, "a recording lacks packets");
                         self.gaps.inc();
                     }
                     _ => {}

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { browser, guest, pages, sleep, until } from "./lib.mjs";
+import { probe } from "./probe.mjs";
 import { onlyCandidates, relay } from "./relay.mjs";
 import { Server } from "./harness.mjs";
 
@@ -61,7 +62,7 @@ for (const single of [true, false]) {
 }
 
 test("with five per cent of packets lost each way, pictures hold", async () => {
-  const bad = await relay(server.udp, 0.05);
+  const bad = await relay(server.udp, { up: 0.05, down: 0.05 });
   const lossy = await context();
   await onlyCandidates(lossy, { port: bad.port });
   const anna = await enter(lossy, "anna");
@@ -79,6 +80,36 @@ test("with five per cent of packets lost each way, pictures hold", async () => {
   }
   assert.ok((await server.metric("rongtong_media_retransmitted")) > 0);
   assert.ok(anna);
+  await lossy.close();
+  bad.close();
+});
+
+test("an uplink that loses and mixes up five packets in a hundred costs the recording no picture", async () => {
+  await server.signIn();
+  const bad = await relay(server.udp, { up: 0.05, reorder: 0.05 });
+  const lossy = await context();
+  await onlyCandidates(lossy, { port: bad.port });
+  const anna = await enter(lossy, "anna", { publishDefaults: { videoCodec: "h264", simulcast: false } });
+  const sent = () => anna.page.evaluate(() => window.sent());
+  await until("anna sends pictures", async () => (await sent()).frames > 30);
+  const recording = await server.api("POST", "/rooms/demo/recordings");
+  // A publisher that changes its picture's size makes a track of each.
+  const pictures = async () => (await server.api("GET", `/recordings/${recording.id}`)).tracks.filter((it) => it.participant === "anna" && it.kind === "video");
+  await until("the picture is being written", async () => (await pictures())[0]?.bytes > 0);
+  const first = await sent();
+  await sleep(8000);
+  const last = await sent();
+  await server.api("POST", `/recordings/${recording.id}/stop`);
+  const tracks = await until("the recording is closed", async () => (await server.api("GET", `/recordings/${recording.id}`)).state !== "recording" && pictures());
+  assert.ok(bad.stats.lost > 50 && bad.stats.overtaken > 50, JSON.stringify(bad.stats));
+  assert.ok(last.again > 10, `anna sent ${last.again} packets again`);
+  let frames = 0;
+  for (const track of tracks) {
+    const found = await probe(server, `/recordings/${recording.id}/tracks/${track.id}/media.mp4`);
+    assert.equal(found.complaints, "");
+    frames += found.streams[0].frames;
+  }
+  assert.ok(frames >= last.frames - first.frames, `${tracks.length} tracks: ${frames} pictures recorded of ${last.frames - first.frames} sent`);
   await lossy.close();
   bad.close();
 });

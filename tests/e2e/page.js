@@ -62,6 +62,19 @@ window.seen = async () => {
   return out;
 };
 
+/** Pictures sent so far, and packets of them that were asked for again. */
+window.sent = async () => {
+  const all = { frames: 0, again: 0 };
+  for (const publication of window.room.localParticipant.videoTrackPublications.values()) {
+    for (const it of (await publication.track.getRTCStatsReport()).values()) {
+      if (it.type !== "outbound-rtp") continue;
+      all.frames += it.framesSent ?? 0;
+      all.again += it.retransmittedPacketsSent ?? 0;
+    }
+  }
+  return all;
+};
+
 /** The loudest frequency (Hz) heard from somebody, and how loud it is (dB). */
 window.tone = (who) => {
   const analyser = analysers.get(who);

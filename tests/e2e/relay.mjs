@@ -1,19 +1,22 @@
-// A bad network: a UDP relay in front of the media port that loses packets.
+// A bad network: a UDP relay in front of the media port that loses packets and mixes up their order.
 
 import { createSocket } from "node:dgram";
 
-/** Relays to 127.0.0.1:`port`, losing a share of media packets in both directions. */
-export async function relay(port, loss) {
+/**
+ * Relays to 127.0.0.1:`port`, losing a share of media packets on their way up and down, and
+ * delaying a share of those that go up, so that others overtake them.
+ */
+export async function relay(port, { up = 0, down = 0, reorder = 0, late = 15 }) {
   const front = createSocket("udp4");
   const backs = new Map();
   // The same sequence every run.
   let state = 12345;
   const random = () => (state = (state * 1103515245 + 12345) % 2147483648) / 2147483648;
-  const stats = { relayed: 0, lost: 0 };
-  const dropped = (packet) => {
-    const media = packet[0] >= 128 && packet[0] < 192;
+  const stats = { relayed: 0, lost: 0, overtaken: 0 };
+  const isMedia = (packet) => packet[0] >= 128 && packet[0] < 192;
+  const dropped = (packet, loss) => {
     stats.relayed++;
-    if (!media || random() >= loss) return false;
+    if (!isMedia(packet) || random() >= loss) return false;
     stats.lost++;
     return true;
   };
@@ -22,10 +25,16 @@ export async function relay(port, loss) {
     let back = backs.get(name);
     if (!back) {
       back = createSocket("udp4");
-      back.on("message", (answer) => dropped(answer) || front.send(answer, from.port, from.address));
+      back.on("message", (answer) => dropped(answer, down) || front.send(answer, from.port, from.address));
       backs.set(name, back);
     }
-    if (!dropped(packet)) back.send(packet, port, "127.0.0.1");
+    if (dropped(packet, up)) return;
+    if (isMedia(packet) && random() < reorder) {
+      stats.overtaken++;
+      setTimeout(() => back.send(packet, port, "127.0.0.1"), late);
+      return;
+    }
+    back.send(packet, port, "127.0.0.1");
   });
   await new Promise((done) => front.bind(0, "127.0.0.1", done));
   return {

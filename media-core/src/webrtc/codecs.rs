@@ -5,6 +5,8 @@ use crate::media::{Codec, CodecParams, Kind};
 use crate::room::CodecPolicy;
 use crate::shard::PayloadMap;
 
+/// Lost sound is asked for again, too; browsers take part when their client says so.
+const AUDIO_FEEDBACK: [&str; 2] = ["transport-cc", "nack"];
 const VIDEO_FEEDBACK: [&str; 4] = ["transport-cc", "ccm fir", "nack", "nack pli"];
 
 /// Payload types of descriptions that we start (RFC 3551 leaves 96–127 to us).
@@ -97,11 +99,9 @@ impl Choice {
     pub fn answer(&self, red_first: bool, opus_extra: &str) -> Vec<LocalCodec> {
         let kind = self.codec.codec().map(Codec::kind);
         let offered = &self.codec.feedback;
-        let video = VIDEO_FEEDBACK.iter().copied();
-        let feedback: Vec<&'static str> = match kind {
-            Some(Kind::Video) => video.filter(|ours| offered.iter().any(|theirs| theirs == ours)).collect(),
-            _ => offered.iter().any(|theirs| theirs == "transport-cc").then_some("transport-cc").into_iter().collect(),
-        };
+        let ours: &[&'static str] = if kind == Some(Kind::Video) { &VIDEO_FEEDBACK } else { &AUDIO_FEEDBACK };
+        let agreed = ours.iter().copied().filter(|ours| offered.iter().any(|theirs| theirs == ours));
+        let feedback: Vec<&'static str> = agreed.collect();
         let channels = if self.codec.channels > 1 { format!("/{}", self.codec.channels) } else { String::new() };
         let mut fmtp = self.codec.fmtp.clone();
         if self.codec.codec() == Some(Codec::Opus) && !opus_extra.is_empty() {
@@ -143,7 +143,7 @@ impl Choice {
 pub fn offer(params: &CodecParams) -> Vec<LocalCodec> {
     let feedback = match params.codec.kind() {
         Kind::Video => VIDEO_FEEDBACK[1..].to_vec(),
-        Kind::Audio => Vec::new(),
+        Kind::Audio => AUDIO_FEEDBACK[1..].to_vec(),
     };
     let media = |pt: u8, map: &str, fmtp: &str| LocalCodec {
         pt,
@@ -206,6 +206,23 @@ mod tests {
         ]);
         let choice = choose(&section, publishable(CodecPolicy::H264, Kind::Video)).unwrap();
         assert_eq!((choice.codec.pt, choice.rtx), (102, Some(103)));
+    }
+
+    #[test]
+    fn lost_sound_is_asked_for_where_the_peer_offers_it_and_offered_by_us() {
+        let opus = |feedback: &[&str]| RemoteCodec {
+            feedback: feedback.iter().map(ToString::to_string).collect(),
+            clock_rate: 48_000,
+            channels: 2,
+            ..offered(111, "opus", "")
+        };
+        let answered = |feedback: &[&str]| {
+            let section = section(vec![opus(feedback)]);
+            choose(&section, publishable(CodecPolicy::H264, Kind::Audio)).unwrap().answer(false, "")[0].feedback.clone()
+        };
+        assert_eq!(answered(&["transport-cc", "nack", "nack pli"]), ["transport-cc", "nack"]);
+        assert!(answered(&[]).is_empty());
+        assert_eq!(offer(&CodecParams::opus())[0].feedback, ["nack"]);
     }
 
     #[test]

@@ -62,7 +62,7 @@ async fn recover_one(db: &Db, options: &RecorderOptions, mut row: RecordingRow) 
     if now_ms().saturating_sub(row.started_at.saturating_add(last_ms)) < TOO_LONG {
         store::want(db, wanted(&row)).await?;
     }
-    store::save(db, row, tracks).await
+    recordings::save(db, row, tracks).await
 }
 
 /// A recording to go on with.

@@ -255,7 +255,7 @@ impl Recorder {
         };
         let (id, dir) = (row.id.clone(), self.options.dir.join(&row.id));
         std::fs::create_dir(&dir)?;
-        if let Err(fault) = recordings::save(&self.platform.db, row.clone()).await {
+        if let Err(fault) = recordings::save(&self.platform.db, row.clone(), Vec::new()).await {
             std::fs::remove_dir(&dir)?;
             return Err(fault.into());
         }

@@ -13,7 +13,7 @@ use rongtong_media_core::room::{
 use rongtong_platform::clock::now_ms;
 use rongtong_platform::metrics::Metrics;
 use rongtong_platform::storage::Db;
-use rongtong_platform::store::recordings::{RecordingRow, RecordingTrackRow};
+use rongtong_platform::store::recordings::{self, RecordingRow, RecordingTrackRow};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -318,7 +318,7 @@ impl Session {
     async fn save(&self) {
         let (row, tracks) = self.live.lock().snapshot();
         let id = row.id.clone();
-        if let Err(fault) = crate::store::save(&self.db, row, tracks).await {
+        if let Err(fault) = recordings::save(&self.db, row, tracks).await {
             tracing::error!(%fault, recording = id, "a recording's rows could not be saved");
         }
     }

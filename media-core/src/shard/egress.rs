@@ -55,7 +55,7 @@ impl ShardCore {
     }
 
     pub(super) fn request_keyframe(&mut self, key: TrackKey, layer: usize, now: Instant) {
-        let Some(track) = self.tracks.get_mut(&key) else { return };
+        let Some(track) = self.tracks.get_mut(&key).filter(|track| track.is_video()) else { return };
         if let Some(feed) = &track.config.feed {
             let feed = feed.clone();
             if track.gop.is_none() && track.may_request_keyframe(layer, now) {

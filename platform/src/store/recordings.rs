@@ -64,40 +64,44 @@ pub struct RecordingFilter {
     pub after: Option<(i64, String)>,
 }
 
-/// Adds a recording, or replaces the one with the same id.
-pub async fn save(db: &Db, recording: RecordingRow) -> Result<(), StorageError> {
+/// Adds a recording with these of its tracks, or replaces those with the same ids, in one
+/// transaction: all rows or none. Durable as [`Db::write`].
+pub async fn save(db: &Db, recording: RecordingRow, tracks: Vec<RecordingTrackRow>) -> Result<(), StorageError> {
     db.write(move |conn| {
         Box::pin(async move {
-            sqlx::query(
-                "insert into recordings (id, kind, subject, title, started_at, ended_at, state, \
-                 started_by, bytes, duration_ms) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-                 on conflict (id) do update set kind = excluded.kind, subject = excluded.subject, \
-                 title = excluded.title, started_at = excluded.started_at, \
-                 ended_at = excluded.ended_at, state = excluded.state, \
-                 started_by = excluded.started_by, bytes = excluded.bytes, \
-                 duration_ms = excluded.duration_ms",
-            )
-            .bind(recording.id)
-            .bind(recording.kind)
-            .bind(recording.subject)
-            .bind(recording.title)
-            .bind(recording.started_at)
-            .bind(recording.ended_at)
-            .bind(recording.state)
-            .bind(recording.started_by)
-            .bind(recording.bytes)
-            .bind(recording.duration_ms)
-            .execute(conn)
-            .await?;
+            write_recording(conn, recording).await?;
+            for track in tracks {
+                write_track(conn, track).await?;
+            }
             Ok(())
         })
     })
     .await
 }
 
-/// Adds a track, or replaces the one with the same ids.
-pub async fn save_track(db: &Db, track: RecordingTrackRow) -> Result<(), StorageError> {
-    db.write(move |conn| Box::pin(write_track(conn, track))).await
+async fn write_recording(conn: &mut Conn, recording: RecordingRow) -> Result<(), StorageError> {
+    sqlx::query(
+        "insert into recordings (id, kind, subject, title, started_at, ended_at, state, \
+         started_by, bytes, duration_ms) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+         on conflict (id) do update set kind = excluded.kind, subject = excluded.subject, \
+         title = excluded.title, started_at = excluded.started_at, \
+         ended_at = excluded.ended_at, state = excluded.state, \
+         started_by = excluded.started_by, bytes = excluded.bytes, \
+         duration_ms = excluded.duration_ms",
+    )
+    .bind(recording.id)
+    .bind(recording.kind)
+    .bind(recording.subject)
+    .bind(recording.title)
+    .bind(recording.started_at)
+    .bind(recording.ended_at)
+    .bind(recording.state)
+    .bind(recording.started_by)
+    .bind(recording.bytes)
+    .bind(recording.duration_ms)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 async fn write_track(conn: &mut Conn, track: RecordingTrackRow) -> Result<(), StorageError> {

@@ -129,11 +129,9 @@ async fn recordings_are_saved_again_and_found_by_time_subject_and_text() {
         height: None,
         original_of: None,
     };
-    recordings::save(&db, running.clone()).await.unwrap();
-    recordings::save_track(&db, track.clone()).await.unwrap();
+    recordings::save(&db, running.clone(), vec![track.clone()]).await.unwrap();
     let ended = RecordingRow { ended_at: Some(9_000), state: "finished".to_owned(), ..running };
-    recordings::save(&db, ended.clone()).await.unwrap();
-    recordings::save_track(&db, RecordingTrackRow { bytes: 7, ..track.clone() }).await.unwrap();
+    recordings::save(&db, ended.clone(), vec![RecordingTrackRow { bytes: 7, ..track.clone() }]).await.unwrap();
     assert_eq!(recordings::get(&db, "r1").await.unwrap(), Some(ended));
     assert_eq!(recordings::tracks(&db, "r1").await.unwrap(), [RecordingTrackRow { bytes: 7, ..track }]);
     let none = RecordingFilter::default();

@@ -1,8 +1,8 @@
 //! What is kept together.
 
-use super::*;
 use crate::testing::{database, recording_row, track_row};
-use rongtong_platform::store::recordings;
+use rongtong_platform::storage::StorageError;
+use rongtong_platform::store::recordings::{self, RecordingRow, RecordingTrackRow, save};
 
 #[tokio::test]
 async fn a_recording_and_its_tracks_are_saved_together_or_not_at_all() {

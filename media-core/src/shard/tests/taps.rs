@@ -1,9 +1,9 @@
 //! What readers in this process get: the stream in order, holes only where nothing came.
 
 use super::{meeting, pictures};
-use crate::media::TapItem;
+use crate::media::{CodecParams, Keyframes, TapItem};
 use crate::shard::Command;
-use crate::shard::rig::{delta, key};
+use crate::shard::rig::{Rig, delta, key};
 use tokio::sync::mpsc::Receiver;
 
 /// Last byte of each payload that the tap has now, and whether its numbers rise.
@@ -116,4 +116,18 @@ fn what_is_held_comes_out_when_the_track_ends() {
     rig.send(publisher, 3, 9000, &delta(3));
     rig.command(Command::RemoveTrack { track });
     assert_eq!(read(&mut tap), [0, 3]);
+}
+
+#[test]
+fn no_keyframe_of_sound_is_asked_for_however_much_is_missing() {
+    let mut rig = Rig::new();
+    let publisher = rig.peer(false);
+    let track = rig.track(CodecParams::opus(), 1, Keyframes::OnRequest);
+    rig.publishes(publisher, track, 1);
+    let (_, mut tap) = rig.tap(track, 1000);
+    rig.send(publisher, 1, 0, &[0xfc, 1]);
+    rig.send(publisher, 1500, 1_440_000, &[0xfc, 2]);
+    rig.pass(1000);
+    assert_eq!(read(&mut tap), [1, 2]);
+    assert_eq!(rig.plis_to(publisher), 0);
 }

@@ -4,9 +4,11 @@
 //! asks for it, after the fragment is on the disk. A failed write is undone to the end of the
 //! fragment before it.
 
+use crate::about::{About, about_path};
 use crate::fmp4::{InitTrack, init_segment};
 use crate::index::{Entry, Gap, Header, Line};
 use crate::track::{Opened, Output};
+use rongtong_platform::store::recordings::RecordingTrackRow;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -24,7 +26,7 @@ pub fn index_path(dir: &Path, id: &str) -> PathBuf {
 /// Something about a part that others want to know.
 #[derive(Clone, Debug)]
 pub enum PartEvent {
-    Opened { id: String, original_of: Option<String>, opened: Opened },
+    Opened { row: Box<RecordingTrackRow> },
     Grown { id: String, bytes: u64, duration_ms: i64 },
     Moved { id: String, start_ms: i64 },
 }
@@ -51,18 +53,23 @@ impl TrackFiles {
         Self { dir, sync, parts: BTreeMap::new(), ids: BTreeMap::new() }
     }
 
-    /// Does what the track wants. `next_id` makes identifiers that are new to the recording.
-    pub fn apply(&mut self, output: Output, next_id: impl FnOnce() -> String) -> io::Result<Option<PartEvent>> {
+    /// Does what the track wants. `list` makes the row of a part that is opened, with an
+    /// identifier that is new to the recording; it is given the identifier of the part's original.
+    pub fn apply(
+        &mut self,
+        output: Output,
+        list: impl FnOnce(&Opened, Option<String>) -> RecordingTrackRow,
+    ) -> io::Result<Option<PartEvent>> {
         match output {
             Output::Open { part, opened } => {
-                let id = next_id();
-                self.parts.insert(part, PartFile::create(&self.dir, &id, &opened)?);
+                let original_of = opened.original.and_then(|original| self.ids.get(&original).cloned());
+                let row = list(&opened, original_of);
+                self.parts.insert(part, PartFile::create(&self.dir, &row, &opened, self.sync)?);
                 if self.sync {
                     File::open(&self.dir)?.sync_all()?;
                 }
-                self.ids.insert(part, id.clone());
-                let original_of = opened.original.and_then(|original| self.ids.get(&original).cloned());
-                Ok(Some(PartEvent::Opened { id, original_of, opened }))
+                self.ids.insert(part, row.id.clone());
+                Ok(Some(PartEvent::Opened { row: Box::new(row) }))
             }
             Output::Fragment { part, fragment } => {
                 let Some(file) = self.parts.get_mut(&part) else { return Ok(None) };
@@ -112,8 +119,14 @@ impl TrackFiles {
 }
 
 impl PartFile {
-    fn create(dir: &Path, id: &str, opened: &Opened) -> io::Result<Self> {
+    fn create(dir: &Path, row: &RecordingTrackRow, opened: &Opened, sync: bool) -> io::Result<Self> {
+        let id = row.id.as_str();
         let fresh = |path: PathBuf| OpenOptions::new().write(true).create_new(true).open(path);
+        let mut about = fresh(about_path(dir, id))?;
+        about.write_all(&About::of(row).write())?;
+        if sync {
+            about.sync_data()?;
+        }
         let track = InitTrack { id: 1, timescale: opened.timescale, entry: &opened.entry, name: "" };
         let init = init_segment(&track);
         let mut media = fresh(media_path(dir, id))?;

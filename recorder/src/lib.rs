@@ -8,6 +8,7 @@
 //! Invariant: a recorder never makes a room wait. What cannot be written in time is dropped at
 //! the tap, and the recording says where something is missing.
 
+mod about;
 mod export;
 mod files;
 pub mod fmp4;

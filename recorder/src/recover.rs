@@ -1,13 +1,17 @@
 //! After a crash: every recording that was running is repaired, ended, and listed as it is.
 
+use crate::about::{About, about_path, codec_of};
 use crate::files::{index_path, media_path};
-use crate::index::{Repaired, repair};
+use crate::fmp4::{MAX_BOX, sample_entry_kind};
+use crate::index::{Index, Repaired, repair};
 use crate::service::RecorderOptions;
 use crate::store::{self, Wanted};
 use rongtong_platform::clock::now_ms;
 use rongtong_platform::storage::{Db, StorageError};
 use rongtong_platform::store::recordings::{self, RecordingFilter, RecordingRow, RecordingTrackRow};
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// A room that comes back within this time after the restart is recorded on, ms.
@@ -50,8 +54,8 @@ pub async fn recover(db: &Db, options: &RecorderOptions) -> Result<Vec<Wanted>, 
 async fn recover_one(db: &Db, options: &RecorderOptions, mut row: RecordingRow) -> Result<(), StorageError> {
     let dir = options.dir.join(&row.id);
     let known = recordings::tracks(db, &row.id).await?;
-    let started_at = row.started_at;
-    let repaired = tokio::task::spawn_blocking(move || repair_tracks(&dir, known, started_at)).await;
+    let (id, started_at) = (row.id.clone(), row.started_at);
+    let repaired = tokio::task::spawn_blocking(move || repair_tracks(&dir, &id, known, started_at)).await;
     let tracks = repaired.map_err(|_| StorageError::Panicked)?;
     let last_ms = tracks.iter().map(|t| t.start_ms.saturating_add(t.duration_ms)).max().unwrap_or(0).max(0);
     row.state = "recovered".to_owned();
@@ -76,22 +80,87 @@ pub fn wanted(row: &RecordingRow) -> Wanted {
     }
 }
 
-/// Files are the truth; a track of which nothing can be read stays in the list, with nothing in it.
-fn repair_tracks(dir: &Path, known: Vec<RecordingTrackRow>, started_at: i64) -> Vec<RecordingTrackRow> {
-    let mut tracks = Vec::new();
-    for mut track in known {
+/// Files are the truth; a track of the list of which nothing can be read stays in it, with nothing
+/// in it, and one of the folder that the list does not have is put in.
+fn repair_tracks(
+    dir: &Path,
+    recording: &str,
+    known: Vec<RecordingTrackRow>,
+    started_at: i64,
+) -> Vec<RecordingTrackRow> {
+    let unknown = unknown_parts(dir, &known);
+    let mut tracks = known;
+    for track in &mut tracks {
         match repair_track(dir, &track.id, &track.codec, started_at) {
-            Some(repaired) => {
-                take_over(&mut track, &repaired);
-                tracks.push(track);
-            }
-            None => {
-                (track.duration_ms, track.bytes, track.playable) = (0, 0, false);
-                tracks.push(track);
-            }
+            Some(repaired) => take_over(track, &repaired),
+            None => (track.duration_ms, track.bytes, track.playable) = (0, 0, false),
         }
     }
+    tracks.extend(unknown.iter().filter_map(|id| take_up(dir, recording, id, started_at)));
+    let originals: BTreeSet<String> = tracks.iter().filter_map(|track| track.original_of.clone()).collect();
+    for original in tracks.iter_mut().filter(|track| originals.contains(&track.id)) {
+        original.note = "has_copy".to_owned();
+    }
     tracks
+}
+
+/// Parts whose media is in the folder and that are not `known`, in the order they were opened in.
+fn unknown_parts(dir: &Path, known: &[RecordingTrackRow]) -> Vec<String> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(fault) => {
+            tracing::error!(%fault, folder = %dir.display(), "a recording's folder could not be read");
+            return Vec::new();
+        }
+    };
+    let mut numbers = BTreeSet::new();
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".mp4")) else { continue };
+        if known.iter().any(|track| track.id == id) {
+            continue;
+        }
+        match part_number(id) {
+            Some(number) if entry.file_type().is_ok_and(|kind| kind.is_file()) => _ = numbers.insert(number),
+            _ => tracing::warn!(file = %entry.path().display(), "not a track's file; it is left as it is"),
+        }
+    }
+    numbers.into_iter().map(|number| format!("t{number}")).collect()
+}
+
+/// The number of an identifier as the writer makes them.
+fn part_number(id: &str) -> Option<u32> {
+    let number = id.strip_prefix('t')?.parse().ok()?;
+    (format!("t{number}") == id).then_some(number)
+}
+
+/// Repairs a part that the list does not have; one that holds nothing is left as it is.
+fn take_up(dir: &Path, recording: &str, id: &str, started_at: i64) -> Option<RecordingTrackRow> {
+    let about = About::read(&about_path(dir, id)).or_else(|| media_codec(dir, id).map(About::nobody));
+    let row = about.map(|about| about.row(recording, id));
+    let repaired = row.as_ref().and_then(|row| repair_track(dir, id, &row.codec, started_at));
+    let (Some(mut row), Some(repaired)) = (row, repaired) else {
+        tracing::warn!(track = id, folder = %dir.display(), "nothing of a file can be read; it is left as it is");
+        return None;
+    };
+    take_over(&mut row, &repaired);
+    tracing::info!(track = id, duration_ms = row.duration_ms, "a track that the database did not know was found");
+    Some(row)
+}
+
+/// The codec as the index or, without it, the init segment names it.
+fn media_codec(dir: &Path, id: &str) -> Option<&'static str> {
+    let head = |path: PathBuf, most| -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        File::open(path)?.take(most).read_to_end(&mut head)?;
+        Ok(head)
+    };
+    // The index's first line is shorter than this.
+    let indexed = head(index_path(dir, id), 512).ok().and_then(|text| Index::read(&text));
+    if let Some((index, _)) = indexed {
+        return codec_of(&index.header.codecs);
+    }
+    codec_of(sample_entry_kind(&head(media_path(dir, id), MAX_BOX).ok()?)?)
 }
 
 fn take_over(track: &mut RecordingTrackRow, repaired: &Repaired) {
@@ -136,3 +205,6 @@ fn sweep(dir: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
 //! For tests: media from ffmpeg as RTP packets, and ffprobe as the judge of files.
 
+use crate::about::codec_of;
 use crate::files::{PartEvent, TrackFiles, media_path};
-use crate::track::{RecordingClock, TrackRecorder};
+use crate::fmp4::{Fragment, G711Law, Sample, SampleEntry};
+use crate::track::{Opened, Output, RecordingClock, TrackRecorder, Written};
 use bytes::Bytes;
 use rongtong_media_core::media::MediaPacket;
 use rongtong_platform::config::Synchronous;
@@ -146,11 +148,12 @@ pub fn recording_clock() -> RecordingClock {
 pub fn write_out(track: &mut TrackRecorder, files: &mut TrackFiles, next: &mut u32) -> Vec<PartEvent> {
     let mut events = Vec::new();
     while let Some(output) = track.poll_output() {
-        let id = || {
+        let list = |opened: &Opened, original_of| {
             *next += 1;
-            format!("t{next}")
+            let codec = codec_of(&opened.entry.codecs()).unwrap();
+            RecordingTrackRow { original_of, ..track_row("r1", &format!("t{next}"), codec) }
         };
-        events.extend(files.apply(output, id).unwrap());
+        events.extend(files.apply(output, list).unwrap());
     }
     events
 }
@@ -204,6 +207,22 @@ pub fn frames(file: &Path) -> usize {
 
 pub fn media(dir: &Path, number: u32) -> PathBuf {
     media_path(dir, &format!("t{number}"))
+}
+
+/// A G.711 part that begins 250 ms into the recording.
+pub fn open_g711(part: u32, original: Option<u32>) -> Output {
+    let entry = SampleEntry::G711 { law: G711Law::A, rate: 8000, channels: 1 };
+    Output::Open { part, opened: Opened { entry, timescale: 8000, start_ms: 250, original } }
+}
+
+/// Its fragments, of 100 ms each, in a recording like [`recording_row`].
+pub fn g711_fragment(part: u32, number: u64) -> Output {
+    let data = |i: u64| Bytes::from(vec![(number * 5 + i) as u8 + 1; 160]);
+    let samples: Vec<_> = (0..5).map(|i| Sample { data: data(i), duration: 160, composition: 0, sync: true }).collect();
+    let (start, wall_ms) = (number * 800, 1_700_000_000_250 + number as i64 * 100);
+    let wall_ns = i128::from(wall_ms) * 1_000_000 + 500_000;
+    let fragment = Fragment { sequence: number as u32 + 1, track: 1, decode_time: start, wall_ns, samples: &samples };
+    Output::Fragment { part, fragment: Written { bytes: fragment.write(), start, duration: 800, wall_ms, key: true } }
 }
 
 pub async fn database(dir: &Path) -> Db {

@@ -11,9 +11,10 @@ use rongtong_media_core::room::{
 use rongtong_platform::Platform;
 use rongtong_platform::audit::AuditFilter;
 use rongtong_platform::bootstrap::Bootstrap;
-use rongtong_platform::config::Config;
+use rongtong_platform::config::{Config, Synchronous};
 use rongtong_platform::identity::{NewPerson, Role};
-use rongtong_platform::store::recordings::RecordingFilter;
+use rongtong_platform::storage::{Db, StorageError};
+use rongtong_platform::store::recordings::{RecordingFilter, RecordingTrackRow};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -458,4 +459,45 @@ async fn a_full_disk_refuses_and_says_so() {
     let room = open(&site, "r-4", "");
     let refused = site.recorder.start_room(room, "p").await;
     assert!(matches!(refused, Err(crate::RecordFault::DiskFull)));
+}
+
+/// A track's row is saved up to half a second after the track is opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_track_whose_row_the_crash_forestalled_is_listed_all_the_same() {
+    let site = site().await;
+    let room = open(&site, "r-5", "");
+    let units = clip(site.dir.path(), "h264", "320x240", 3, X264);
+    let publisher = Publisher::join(&room, "zhao");
+    let recording = site.recorder.start_room(room.clone(), "p").await.unwrap();
+    publisher.send(&units, &mut 0).await;
+    let after = tempfile::tempdir().unwrap();
+    copy_all(&site.dir.path().join("data"), &after.path().join("data"));
+    publisher.leave();
+    let known = site.recorder.stop(&recording.row.id).await.unwrap().tracks;
+    forget_tracks(&after.path().join("data")).await;
+
+    let next = site_in(after, 1).await;
+    let found = next.recorder.get(&recording.row.id).await.unwrap();
+    assert_eq!((found.row.state.as_str(), found.tracks.len()), ("recovered", 3));
+    for track in &found.tracks {
+        let wanted = known.iter().find(|known| known.id == track.id).unwrap();
+        let told = |t: &RecordingTrackRow| RecordingTrackRow { start_ms: 0, duration_ms: 0, bytes: 0, ..t.clone() };
+        assert_eq!(told(track), told(wanted));
+        assert!((1_000..=3_200).contains(&track.duration_ms), "{track:?}");
+    }
+}
+
+async fn forget_tracks(data: &Path) {
+    let database = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
+    let database = database.into_iter().find(|path| path.extension().is_some_and(|e| e == "db")).unwrap();
+    let db = Db::open(&format!("sqlite:{}", database.display()), Synchronous::Full).await.unwrap();
+    let forgotten: Result<(), StorageError> = db
+        .write(|conn| {
+            Box::pin(async move {
+                sqlx::query("delete from recording_tracks").execute(conn).await?;
+                Ok(())
+            })
+        })
+        .await;
+    forgotten.unwrap();
 }

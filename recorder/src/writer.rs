@@ -3,10 +3,10 @@
 //! Tracks hand over what they put out through a bounded queue and wait when the disk is behind;
 //! the taps behind them then drop and count. The thread never touches the database.
 
+use crate::about::{codec_of, listed};
 use crate::files::{PartEvent, TrackFiles};
-use crate::fmp4::SampleEntry;
 use crate::session::{Ending, Live, TrackAbout};
-use crate::track::Output;
+use crate::track::{Opened, Output};
 use parking_lot::Mutex;
 use rongtong_platform::metrics::Counter;
 use rongtong_platform::store::recordings::RecordingTrackRow;
@@ -110,27 +110,26 @@ impl Writing {
                     }
                     _ => {}
                 }
-                if let Some(event) = files.apply(output, || new_id(next))? {
-                    self.tell(about, event);
+                let recording = self.live.lock().row.id.clone();
+                let list = |opened: &Opened, original| list(about, &recording, &new_id(next), opened, original);
+                if let Some(event) = files.apply(output, list)? {
+                    self.tell(event);
                 }
             }
         }
         Ok(())
     }
 
-    fn tell(&self, about: &TrackAbout, event: PartEvent) {
+    fn tell(&self, event: PartEvent) {
         let mut live = self.live.lock();
         match event {
-            PartEvent::Opened { id, original_of, opened } => {
-                let mut row = about.row(&live.row.id, &id, opened.start_ms, "");
-                describe(&mut row, &opened.entry);
-                if let Some(original) = &original_of
+            PartEvent::Opened { row } => {
+                if let Some(original) = &row.original_of
                     && let Some(original) = live.track(original)
                 {
                     original.note = "has_copy".to_owned();
                 }
-                row.original_of = original_of;
-                live.put(row);
+                live.put(*row);
             }
             PartEvent::Grown { id, bytes, duration_ms } => live.change(&id, |row| {
                 row.bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -146,21 +145,21 @@ fn new_id(next: &mut u32) -> String {
     format!("t{next}")
 }
 
-/// Codec, size, and whether browsers play it.
-fn describe(row: &mut RecordingTrackRow, entry: &SampleEntry) {
-    let (codec, playable, note) = match entry {
-        SampleEntry::Aac { .. } => ("aac", true, ""),
-        SampleEntry::Avc(_) => ("h264", true, ""),
-        SampleEntry::G711 { law: crate::fmp4::G711Law::A, .. } => ("pcma", false, ""),
-        SampleEntry::G711 { law: crate::fmp4::G711Law::Mu, .. } => ("pcmu", false, ""),
-        SampleEntry::Hevc(_) => ("h265", true, "h265"),
-        SampleEntry::Opus { .. } => ("opus", true, ""),
-        SampleEntry::Vp8 { .. } => ("vp8", false, "export_only"),
-    };
-    row.codec = codec.to_owned();
-    row.playable = playable;
-    row.note = note.to_owned();
-    (row.width, row.height) = entry.dimensions().map(|(w, h)| (i64::from(w), i64::from(h))).unzip();
+/// The row of a part: codec, size, and whether browsers play it.
+fn list(
+    about: &TrackAbout,
+    recording: &str,
+    id: &str,
+    opened: &Opened,
+    original_of: Option<String>,
+) -> RecordingTrackRow {
+    let mut row = about.row(recording, id, opened.start_ms, "");
+    let codec = codec_of(&opened.entry.codecs()).unwrap_or_default();
+    let (playable, note) = listed(codec);
+    (row.codec, row.playable, row.note) = (codec.to_owned(), playable, note.to_owned());
+    (row.width, row.height) = opened.entry.dimensions().map(|(w, h)| (i64::from(w), i64::from(h))).unzip();
+    row.original_of = original_of;
+    row
 }
 
 /// Bytes that an ordinary process may still write where `path` is; `None` when nobody can tell.

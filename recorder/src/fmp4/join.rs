@@ -39,6 +39,14 @@ pub fn join_init(traks: &[Trak], duration_ms: u64) -> Vec<u8> {
     b.finish()
 }
 
+/// The four letters of our own one-track init segment's sample entry. `None`: it is damaged.
+pub fn sample_entry_kind(init: &[u8]) -> Option<&str> {
+    let path = [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"];
+    let stsd = path.into_iter().try_fold(init, child)?;
+    // Version and flags, count, the entry's size.
+    std::str::from_utf8(stsd.get(12..16)?).ok()
+}
+
 /// The body of the first box of that kind among `bytes`.
 fn child<'a>(mut bytes: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
     loop {

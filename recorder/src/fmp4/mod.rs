@@ -15,6 +15,6 @@ mod walk;
 pub use entry::{AvcConfig, G711Law, HevcConfig, SampleEntry};
 pub use fragment::{Fragment, Sample};
 pub use init::{InitTrack, init_segment};
-pub use join::{Trak, join_init, take_trak};
+pub use join::{Trak, join_init, sample_entry_kind, take_trak};
 pub use moof::{Moof, MoofError, retarget};
 pub use walk::{FoundFragment, MAX_BOX, Walk, walk};

@@ -189,7 +189,7 @@ fn g711_keeps_its_original_and_gets_an_opus_copy_of_the_same_length() {
         decodes_cleanly(file);
     }
     let copied = bench.events.iter().find_map(|event| match event {
-        PartEvent::Opened { id, original_of: Some(of), .. } => Some((id.clone(), of.clone())),
+        PartEvent::Opened { row } => row.original_of.clone().map(|of| (row.id.clone(), of)),
         _ => None,
     });
     assert_eq!(copied, Some(("t2".to_owned(), "t1".to_owned())));

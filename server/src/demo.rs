@@ -37,7 +37,7 @@ pub async fn start(platform: &Arc<Platform>, count: u32) -> Result<Option<Simula
         let row = room_rows::RoomRow {
             name: ROOM.into(),
             title: "演示会商室".into(),
-            codec_policy: "h264".into(),
+            codec_policy: "prefer-h264".into(),
             created_at: now,
             created_by: "system".into(),
             closed_at: None,

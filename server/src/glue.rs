@@ -5,6 +5,7 @@ use axum::http::HeaderMap;
 use rongtong_media_core::ids::RoomName;
 use rongtong_media_core::room::{CodecPolicy, RoomOptions};
 use rongtong_platform::Platform;
+use rongtong_platform::config;
 use rongtong_platform::problem::{Problem, said};
 use rongtong_platform::store::rooms;
 use rongtong_recorder::Recorder;
@@ -22,14 +23,20 @@ pub fn room_lookup(platform: Arc<Platform>) -> RoomLookup {
     Arc::new(move |name: RoomName| {
         let platform = platform.clone();
         Box::pin(async move {
-            let max_participants = platform.config.media.max_participants;
-            let defaults = RoomOptions { max_participants, ..RoomOptions::default() };
+            let media = &platform.config.media;
+            let codec_policy = match media.codec_policy {
+                config::CodecPolicy::Any => CodecPolicy::Any,
+                config::CodecPolicy::H264 => CodecPolicy::H264,
+                config::CodecPolicy::PreferH264 => CodecPolicy::PreferH264,
+            };
+            let max_participants = media.max_participants;
+            let defaults = RoomOptions { max_participants, codec_policy, ..RoomOptions::default() };
             if camera_of_room(&name).is_some() {
                 return RoomEntry::Known(RoomOptions { codec_policy: CodecPolicy::Any, ..defaults });
             }
             match rooms::get(&platform.db, name.as_str()).await {
                 Ok(Some(row)) if row.closed_at.is_none() => {
-                    let codec_policy = if row.codec_policy == "any" { CodecPolicy::Any } else { CodecPolicy::H264 };
+                    let codec_policy = row.codec_policy.parse().unwrap_or_default();
                     RoomEntry::Known(RoomOptions { title: row.title, codec_policy, ..defaults })
                 }
                 Ok(Some(_)) => RoomEntry::Absent,

@@ -31,7 +31,7 @@ for (const client of ["2.16", "latest"]) {
       let context, anna, bert;
 
       const enter = (identity, { options = {}, ...more } = {}) =>
-        guest(context, site, { url: server.url, identity, room, client, options: { singlePeerConnection, ...small, publishDefaults: { videoCodec: "h264" }, ...options }, ...more });
+        guest(context, site, { url: server.url, identity, room, client, options: { singlePeerConnection, ...small, ...options }, ...more });
 
       const decodes = (who, names, frames = 10, packets = 20) =>
         until(`${who.identity} sees and hears ${names}`, async () => {
@@ -146,7 +146,7 @@ for (const client of ["2.16", "latest"]) {
         await carl.page.close();
       });
 
-      test("in a room for H.264, VP8 is published as H.264", async () => {
+      test("where H.264 is preferred, VP8 is published as H.264", async () => {
         const dora = await enter("dora", { options: { publishDefaults: { videoCodec: "vp8" } } });
         await decodes(bert, ["dora"]);
         assert.equal((await bert.seen()).dora.codec, "video/H264");

@@ -3,7 +3,7 @@
  * durations milliseconds, sizes bytes.
  */
 export type Role = 'admin' | 'dispatcher' | 'member'
-export type CodecPolicy = 'h264' | 'any'
+export type CodecPolicy = 'prefer-h264' | 'h264' | 'any'
 
 export interface Page<T> {
   items: T[]

@@ -31,8 +31,8 @@ const en: Messages = {
   },
   role: { admin: 'Administrator', dispatcher: 'Dispatcher', member: 'Member' },
   rooms: {
-    title: 'Rooms', create: 'New room', name: 'Room name', codec: 'Video codecs', codecH264: 'H.264 only', codecAny: 'Any',
-    codecH264Hint: 'Works with room systems, cameras and recordings; recommended', codecAnyHint: 'Browsers may also use VP8; some devices may see nothing',
+    title: 'Rooms', create: 'New room', name: 'Room name', codec: 'Video codecs', codecPrefer: 'Prefer H.264', codecH264: 'H.264 only', codecAny: 'Any',
+    codecPreferHint: 'H.264 wherever a device can, VP8 where it cannot; recommended', codecH264Hint: 'Works with room systems, cameras and recordings; devices without it cannot publish video', codecAnyHint: 'Browsers may also use VP8; some devices may see nothing',
     participants: '{n} in the room', nobody: 'Nobody', recording: 'Recording', join: 'Join', empty: 'No rooms yet', emptyHint: 'Create a room and bring people and cameras together.',
     emptyMember: 'Rooms appear here when a dispatcher creates them.', deleteTitle: 'Delete room', deleteText: 'This deletes the room “{title}” ({name}); the {n} in it will be put out. Recordings stay.',
     deleted: 'Deleted', copyLink: 'Copy link', rename: 'Edit', search: 'Find by name', titleRequired: 'Enter a name', createdBy: '{who}, {when}',

@@ -30,8 +30,8 @@ const zh = {
   },
   role: { admin: '管理员', dispatcher: '调度员', member: '成员' },
   rooms: {
-    title: '会商室', create: '新建会商室', name: '会商室名称', codec: '视频编码策略', codecH264: '仅 H.264', codecAny: '不限',
-    codecH264Hint: '与会议终端、摄像机和录像通用，推荐', codecAnyHint: '浏览器也可用 VP8,部分终端可能看不到',
+    title: '会商室', create: '新建会商室', name: '会商室名称', codec: '视频编码策略', codecPrefer: '优先 H.264', codecH264: '仅 H.264', codecAny: '不限',
+    codecPreferHint: '能用 H.264 就用，不支持的设备可用 VP8；推荐', codecH264Hint: '与会议终端、摄像机和录像通用；不支持的设备不能发布视频', codecAnyHint: '浏览器也可用 VP8,部分终端可能看不到',
     participants: '{n} 人在会', nobody: '无人', recording: '录制中', join: '进入', empty: '还没有会商室', emptyHint: '新建一个会商室，把人和摄像机拉到一起。',
     emptyMember: '调度员建好会商室后会出现在这里。', deleteTitle: '删除会商室', deleteText: '将删除会商室“{title}”({name}),在会的 {n} 人会被请出。已有录像不受影响。',
     deleted: '已删除', copyLink: '复制链接', rename: '编辑', search: '按名称查找', titleRequired: '请输入名称', createdBy: '{who} 建于 {when}',

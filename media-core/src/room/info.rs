@@ -5,16 +5,40 @@ use crate::ids::{Identity, ParticipantSid, RoomName, RoomSid, TrackSid};
 use crate::media::{CodecParams, Kind, Source};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::SystemTime;
 
-/// Which codecs participants may publish. Room systems, cameras and recordings
+/// Which video codecs participants may publish. Room systems, cameras and recordings
 /// speak H.264, so that is what a room asks for unless told otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum CodecPolicy {
+    /// What the publisher announced, of H.264 and VP8.
     Any,
-    #[default]
+    /// H.264 and nothing else; who cannot is refused with the reason.
     H264,
+    /// H.264 where the publisher can, whatever it announced; VP8 where it cannot.
+    #[default]
+    PreferH264,
+}
+
+impl CodecPolicy {
+    /// The name in the API and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::H264 => "h264",
+            Self::PreferH264 => "prefer-h264",
+        }
+    }
+}
+
+impl FromStr for CodecPolicy {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Any, Self::H264, Self::PreferH264].into_iter().find(|policy| policy.as_str() == text).ok_or(())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -32,7 +56,7 @@ impl Default for RoomOptions {
     fn default() -> Self {
         Self {
             title: String::new(),
-            codec_policy: CodecPolicy::H264,
+            codec_policy: CodecPolicy::default(),
             max_participants: 0,
             empty_timeout: 20,
             metadata: String::new(),

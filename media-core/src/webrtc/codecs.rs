@@ -18,8 +18,25 @@ pub fn publishable(policy: CodecPolicy, kind: Kind) -> &'static [Codec] {
     match (policy, kind) {
         (_, Kind::Audio) => &[Codec::Opus, Codec::G722, Codec::Pcma, Codec::Pcmu],
         (CodecPolicy::H264, Kind::Video) => &[Codec::H264],
-        (CodecPolicy::Any, Kind::Video) => &[Codec::H264, Codec::Vp8],
+        (CodecPolicy::Any | CodecPolicy::PreferH264, Kind::Video) => &[Codec::H264, Codec::Vp8],
     }
+}
+
+/// The announced codec, or what a room of this policy takes instead; the offer decides in the end.
+pub fn admitted(policy: CodecPolicy, announced: CodecParams) -> CodecParams {
+    let kind = announced.codec.kind();
+    match kind {
+        _ if publishable(policy, kind).contains(&announced.codec) => announced,
+        Kind::Audio => CodecParams::opus(),
+        Kind::Video => CodecParams::h264(),
+    }
+}
+
+/// The best codec of a publisher's section that the room takes: the announced one, unless the room prefers another.
+pub fn choose_published(section: &RemoteSection, policy: CodecPolicy, announced: Codec) -> Option<Choice> {
+    let allowed = publishable(policy, announced.kind());
+    let kept = policy != CodecPolicy::PreferH264 || announced.kind() == Kind::Audio;
+    kept.then(|| choose(section, &[announced])).flatten().or_else(|| choose(section, allowed))
 }
 
 /// Codecs that can go to a browser as they are.
@@ -230,5 +247,16 @@ mod tests {
         let section = section(vec![offered(96, "VP8", "")]);
         assert!(choose(&section, publishable(CodecPolicy::H264, Kind::Video)).is_none());
         assert!(choose(&section, publishable(CodecPolicy::Any, Kind::Video)).is_some());
+    }
+
+    #[test]
+    fn a_room_that_prefers_h264_takes_vp8_from_who_has_nothing_else() {
+        let policy = CodecPolicy::PreferH264;
+        let both =
+            section(vec![offered(96, "VP8", ""), offered(102, "H264", "packetization-mode=1;profile-level-id=42e01f")]);
+        let taken = |section: &RemoteSection, policy| choose_published(section, policy, Codec::Vp8).unwrap().codec.pt;
+        assert_eq!(taken(&both, policy), 102);
+        assert_eq!(taken(&both, CodecPolicy::Any), 96);
+        assert_eq!(taken(&section(vec![offered(96, "VP8", "")]), policy), 96);
     }
 }

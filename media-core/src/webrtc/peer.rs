@@ -251,16 +251,8 @@ impl Peer {
         if state.pending.len() >= 32 {
             return Err(PeerError::TooMany("announced tracks"));
         }
-        let allowed = codecs::publishable(self.room.codec_policy(), spec.kind);
-        if !allowed.contains(&spec.codec.codec)
-            && let Some(first) = allowed.first()
-        {
-            // The room's codec policy decides; the answer will say so to the browser.
-            spec.codec = match first {
-                Codec::Opus => crate::media::CodecParams::opus(),
-                _ => crate::media::CodecParams::h264(),
-            };
-        }
+        // The room's codec policy decides; the answer will say so to the browser.
+        spec.codec = codecs::admitted(self.room.codec_policy(), spec.codec);
         let info = self.room.new_track(&self.sid, spec)?;
         state.pending.push(Pending { cid: cid.to_owned(), info: info.clone() });
         Ok(info)
@@ -319,10 +311,8 @@ impl Peer {
                         of_kind.next().is_none().then_some(first)
                     })?;
                 let announced = pending.remove(at);
-                let preferred = announced.info.spec.codec.codec;
                 let mut info = (*announced.info).clone();
-                let chosen = codecs::choose(remote, &[preferred])
-                    .or_else(|| codecs::choose(remote, codecs::publishable(policy, kind)));
+                let chosen = codecs::choose_published(remote, policy, info.spec.codec.codec);
                 if let Some(params) = chosen.as_ref().unwrap_or(choice).params() {
                     info.spec.codec = params;
                 }

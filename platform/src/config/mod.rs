@@ -10,7 +10,8 @@ mod sections;
 
 pub use load::{ConfigErrors, Mistake};
 pub use sections::{
-    Config, Data, Database, Livekit, Log, LogFormat, Media, Recorder, Rtsp, Secret, Security, Server, Synchronous,
+    CodecPolicy, Config, Data, Database, Livekit, Log, LogFormat, Media, Recorder, Rtsp, Secret, Security, Server,
+    Synchronous,
 };
 
 #[cfg(test)]

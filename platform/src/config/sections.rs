@@ -76,6 +76,21 @@ pub struct Media {
     pub gop_cache_mib: u32,
     /// For the whole server.
     pub max_participants: u32,
+    /// Of rooms that a token opens; rooms made by hand have their own.
+    pub codec_policy: CodecPolicy,
+}
+
+/// Which video codecs may be published.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CodecPolicy {
+    /// What the publisher announced, of H.264 and VP8.
+    Any,
+    /// H.264 and nothing else.
+    H264,
+    /// H.264 where the publisher can, VP8 where it cannot.
+    #[default]
+    PreferH264,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -195,6 +210,7 @@ impl Default for Media {
             gop_cache_seconds: 10,
             gop_cache_mib: 16,
             max_participants: 500,
+            codec_policy: CodecPolicy::PreferH264,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Rest;
 use rongtong_media_core::ids::RoomName;
 use rongtong_media_core::media::{Kind, Source};
-use rongtong_media_core::room::{ParticipantInfo, ParticipantKind, Room};
+use rongtong_media_core::room::{self, ParticipantInfo, ParticipantKind, Room};
 use rongtong_platform::clock::rfc3339;
 use rongtong_platform::problem::Problem;
 use rongtong_platform::store::recordings::{self, RecordingFilter};
@@ -16,20 +16,33 @@ use utoipa::ToSchema;
 
 /// Which codecs may be published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum CodecPolicy {
-    /// Everything that browsers negotiate.
+    /// What the publisher announced, of H.264 and VP8.
     Any,
-    /// H.264 only, because room systems, cameras and recordings speak it.
-    #[default]
+    /// H.264 and nothing else; a publisher that cannot is refused with the reason.
     H264,
+    /// H.264 where the publisher can, VP8 where it cannot.
+    #[default]
+    PreferH264,
 }
 
-impl CodecPolicy {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Any => "any",
-            Self::H264 => "h264",
+impl From<CodecPolicy> for room::CodecPolicy {
+    fn from(policy: CodecPolicy) -> Self {
+        match policy {
+            CodecPolicy::Any => Self::Any,
+            CodecPolicy::H264 => Self::H264,
+            CodecPolicy::PreferH264 => Self::PreferH264,
+        }
+    }
+}
+
+impl From<room::CodecPolicy> for CodecPolicy {
+    fn from(policy: room::CodecPolicy) -> Self {
+        match policy {
+            room::CodecPolicy::Any => Self::Any,
+            room::CodecPolicy::H264 => Self::H264,
+            room::CodecPolicy::PreferH264 => Self::PreferH264,
         }
     }
 }
@@ -138,10 +151,7 @@ impl Rest {
 }
 
 fn shown(row: &RoomRow) -> CodecPolicy {
-    match super::lookup::policy(&row.codec_policy) {
-        rongtong_media_core::room::CodecPolicy::Any => CodecPolicy::Any,
-        rongtong_media_core::room::CodecPolicy::H264 => CodecPolicy::H264,
-    }
+    super::lookup::policy(&row.codec_policy).into()
 }
 
 fn participant(info: &ParticipantInfo) -> LiveParticipant {

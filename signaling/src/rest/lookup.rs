@@ -42,8 +42,5 @@ pub(super) fn options(row: &RoomRow) -> RoomOptions {
 
 /// As the database writes it; a word of a later version means the default.
 pub(super) fn policy(text: &str) -> CodecPolicy {
-    match text {
-        "any" => CodecPolicy::Any,
-        _ => CodecPolicy::H264,
-    }
+    text.parse().unwrap_or_default()
 }

@@ -104,7 +104,7 @@ async fn a_room_is_made_read_changed_and_closed() {
     assert!(name.starts_with("r-") && name.len() == 10);
     assert_eq!(
         (&made["title"], &made["codec_policy"], &made["participants"]),
-        (&json!("值班室"), &json!("h264"), &json!(0))
+        (&json!("值班室"), &json!("prefer-h264"), &json!(0))
     );
 
     let path = format!("/rooms/{name}");

@@ -78,6 +78,7 @@ pub fn enabled_codecs(policy: CodecPolicy) -> Vec<proto::Codec> {
     let video: &[Codec] = match policy {
         CodecPolicy::Any => &[Codec::Vp8, Codec::H264],
         CodecPolicy::H264 => &[Codec::H264],
+        CodecPolicy::PreferH264 => &[Codec::H264, Codec::Vp8],
     };
     let audio = [Codec::Opus.mime(), "audio/red".to_owned()];
     let telephone = [Codec::Pcmu, Codec::Pcma, Codec::G722];

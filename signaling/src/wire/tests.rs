@@ -39,6 +39,7 @@ fn a_codec_the_room_does_not_admit_is_replaced() {
     assert_eq!(codec("vp8", CodecPolicy::H264), Codec::H264);
     assert_eq!(codec("vp8", CodecPolicy::Any), Codec::Vp8);
     assert_eq!(codec("av1", CodecPolicy::Any), Codec::H264);
+    assert_eq!(codec("vp8", CodecPolicy::PreferH264), Codec::H264);
     assert_eq!(enabled_codecs(CodecPolicy::H264)[0].mime, "video/H264");
     assert!(enabled_codecs(CodecPolicy::H264).iter().all(|it| it.mime != "video/VP8"));
     assert_eq!(enabled_codecs(CodecPolicy::Any)[0].mime, "video/VP8");
@@ -48,6 +49,7 @@ fn a_codec_the_room_does_not_admit_is_replaced() {
 fn a_client_that_insists_on_another_codec_is_told_instead_of_left_dark() {
     let spec = |asked, policy| track_spec(&camera(asked), policy, false);
     assert_eq!(spec("vp8", CodecPolicy::H264).err(), Some(UnsupportedTrack::Codec));
+    assert_eq!(spec("vp8", CodecPolicy::PreferH264).unwrap().codec.codec, Codec::Vp8);
     assert_eq!(spec("av1", CodecPolicy::Any).err(), Some(UnsupportedTrack::Codec));
     assert!(spec("h264", CodecPolicy::H264).is_ok() && spec("vp8", CodecPolicy::Any).is_ok());
 }

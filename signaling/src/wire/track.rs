@@ -89,15 +89,15 @@ pub fn track_spec(
     let (source, codec) = match request.r#type() {
         TrackType::Audio => (source_of(request.source(), Kind::Audio), CodecParams::opus()),
         TrackType::Video => {
-            let refused =
-                !matches!((policy, asked), (_, Some(Codec::H264) | None) | (CodecPolicy::Any, Some(Codec::Vp8)));
-            if refused && !follows {
-                return Err(UnsupportedTrack::Codec);
-            }
             let codec = match (policy, asked) {
-                (CodecPolicy::Any, Some(Codec::Vp8) | None) => CodecParams::video(Codec::Vp8),
-                _ => CodecParams::h264(),
+                (CodecPolicy::Any, Some(Codec::Vp8) | None) => Codec::Vp8,
+                // Who can't follow an answer offers what it announced and nothing else.
+                (CodecPolicy::PreferH264, Some(Codec::Vp8)) if !follows => Codec::Vp8,
+                (_, Some(Codec::H264) | None) => Codec::H264,
+                _ if follows => Codec::H264,
+                _ => return Err(UnsupportedTrack::Codec),
             };
+            let codec = CodecParams::video(codec);
             (source_of(request.source(), Kind::Video), codec)
         }
         TrackType::Data => return Err(UnsupportedTrack::UnknownKind),

@@ -255,11 +255,11 @@ async fn hosts_and_the_server_say_goodbye_with_a_reason() {
 }
 
 /// What a client offers that has VP8 and nothing else, for a track it calls `cam`.
-const VP8_ONLY: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+const VP9_ONLY: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
 m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendonly\r\na=rtcp-mux\r\n\
 a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=setup:actpass\r\n\
 a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
-a=msid:- cam\r\na=rtpmap:96 VP8/90000\r\n";
+a=msid:- cam\r\na=rtpmap:96 VP9/90000\r\n";
 
 #[tokio::test]
 async fn a_track_without_a_codec_in_common_is_taken_back() {
@@ -275,7 +275,7 @@ async fn a_track_without_a_codec_in_common_is_taken_back() {
         .await;
     let published = alice.until(|it| if let Response::TrackPublished(it) = it { Some(it) } else { None }).await;
     let sid = published.track.unwrap().sid;
-    let offer = proto::SessionDescription { r#type: "offer".into(), sdp: VP8_ONLY.into(), id: 3, ..Default::default() };
+    let offer = proto::SessionDescription { r#type: "offer".into(), sdp: VP9_ONLY.into(), id: 3, ..Default::default() };
     alice.send(Request::Offer(offer)).await;
     let answer = alice.until(|it| if let Response::Answer(it) = it { Some(it) } else { None }).await;
     assert_eq!((answer.id, answer.r#type.as_str()), (3, "answer"));

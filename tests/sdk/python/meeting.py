@@ -111,9 +111,8 @@ class Stage:
     async def open(self, codec=rtc.VideoCodec.H264, simulcast: bool = False):
         video = rtc.LocalVideoTrack.create_video_track("camera", self.camera)
         audio = rtc.LocalAudioTrack.create_audio_track("microphone", self.microphone)
-        look = rtc.TrackPublishOptions(
-            source=rtc.TrackSource.SOURCE_CAMERA, video_codec=codec, simulcast=simulcast
-        )
+        chosen = {} if codec is None else {"video_codec": codec, "simulcast": simulcast}
+        look = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, **chosen)
         sound = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         self.video = await asyncio.wait_for(self.room.local_participant.publish_track(video, look), PATIENCE)
         self.audio = await asyncio.wait_for(self.room.local_participant.publish_track(audio, sound), PATIENCE)

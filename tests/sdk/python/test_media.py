@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from livekit import rtc
 
+from machine import BINARY, Machine
 from meeting import Stage, new_room, sees_and_hears, until
 
 
@@ -46,15 +47,34 @@ def test_both_see_each_other(site, run, single):
     run(story())
 
 
-def test_a_room_for_h264_takes_nothing_else_and_says_so(site, run, single):
-    """This SDK offers only the codec it was told to use, so there is nothing to agree on;
-    of the ways to be told so it knows one, that its track is muted."""
+def test_a_room_takes_vp8_from_who_offers_nothing_else(site, run, single):
+    """This SDK's own default; it offers only the codec it was told to use."""
 
     async def story():
         room = new_room()
         async with site.join(room, "actor", single) as (actor, _), site.join(room, "viewer", single) as (_, seen):
+            stage = await Stage(actor).open(codec=None)
+            await sees_and_hears(seen, stage)
+            await stage.close()
+
+    run(story())
+
+
+@pytest.mark.skipif(not BINARY, reason="RONGTONG_BIN does not name a server's binary")
+def test_a_room_for_h264_takes_nothing_else_and_says_so(tmp_path, run, single):
+    """There is nothing to agree on with an SDK that offers VP8 alone. It waits in vain for a track announced
+    as VP8 (the answer that names the reason it does not read), and one whose codec shows only in
+    the offer it sees muted."""
+    machine = Machine(tmp_path, media='codec_policy = "h264"')
+
+    async def story():
+        await machine.start()
+        room, site = new_room(), machine.site
+        async with site.join(room, "actor", single) as (actor, _), site.join(room, "viewer", single) as (_, seen):
             muted = []
             actor.on("track_muted", lambda _, publication: muted.append(publication.sid))
+            with pytest.raises(rtc.participant.PublishTrackError):
+                await Stage(actor, 550).open(codec=None)
             refused = await Stage(actor, 550).open(codec=rtc.VideoCodec.VP8)
             await until("being told", lambda: refused.video.sid in muted)
             assert not seen.numbers
@@ -65,7 +85,10 @@ def test_a_room_for_h264_takes_nothing_else_and_says_so(site, run, single):
             await sees_and_hears(seen, stage)
             await stage.close()
 
-    run(story())
+    try:
+        run(story())
+    finally:
+        machine.kill()
 
 
 def test_simulcast_reaches_the_viewer(site, run, single):

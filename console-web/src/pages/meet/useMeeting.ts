@@ -7,6 +7,7 @@ import { onBeforeUnmount, ref, shallowRef, triggerRef } from 'vue'
 import { rooms } from '@/api/endpoints'
 import { asProblem, type Problem } from '@/api/problem'
 import type { CodecPolicy } from '@/api/types'
+import { sendsH264 } from '@/lib/codecs'
 import { connectRoom } from '@/pages/meet/connect'
 import { readPanes, type Pane } from './panes'
 import type { DeviceChoice } from './useDevices'
@@ -39,7 +40,7 @@ export function useMeeting(name: string, onMediaError: (kind: 'mic' | 'cam', err
   const room = shallowRef<Room | null>(null)
   const sink = document.createElement('div')
   const failures = new Map<string, string>()
-  let policy: CodecPolicy = 'h264'
+  let policy: CodecPolicy = 'prefer-h264'
   let choice: DeviceChoice | null = null
   let gone = false
   let rejoining = false
@@ -70,7 +71,7 @@ export function useMeeting(name: string, onMediaError: (kind: 'mic' | 'cam', err
       videoCaptureDefaults: { deviceId: choice?.cam || undefined, resolution: VideoPresets.h720.resolution },
       audioCaptureDefaults: { deviceId: choice?.mic || undefined, echoCancellation: true, noiseSuppression: true, autoGainControl: true },
       audioOutput: choice?.speaker ? { deviceId: choice.speaker } : undefined,
-      publishDefaults: { simulcast: true, backupCodec: false, ...(policy === 'h264' ? { videoCodec: 'h264' as const } : {}) },
+      publishDefaults: { simulcast: true, backupCodec: false, ...(policy !== 'any' && sendsH264() ? { videoCodec: 'h264' as const } : {}) },
     })
     for (const event of REFRESH_ON) made.on(event, refresh)
     made.on(RoomEvent.ActiveSpeakersChanged, (list) => (speakers.value = list.map((p) => p.identity)))

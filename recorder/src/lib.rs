@@ -9,6 +9,7 @@
 //! the tap, and the recording says where something is missing.
 
 mod about;
+mod disk;
 mod export;
 mod files;
 pub mod fmp4;

@@ -1,6 +1,7 @@
 //! After a crash: every recording that was running is repaired, ended, and listed as it is.
 
 use crate::about::{About, about_path, codec_of};
+use crate::disk::{Disk, SharedDisk, blocking};
 use crate::files::{index_path, media_path};
 use crate::fmp4::{MAX_BOX, sample_entry_kind};
 use crate::index::{Index, Repaired, repair};
@@ -21,8 +22,11 @@ const COME_BACK: i64 = 5 * 60 * 1000;
 const TOO_LONG: i64 = 60 * 60 * 1000;
 
 /// Repairs what a crash left in the state `recording`, and says what is to go on.
-pub async fn recover(db: &Db, options: &RecorderOptions) -> Result<Vec<Wanted>, StorageError> {
-    sweep(&options.dir);
+pub async fn recover(db: &Db, options: &RecorderOptions, disk: &SharedDisk) -> Result<Vec<Wanted>, StorageError> {
+    let dir = options.dir.clone();
+    if let Err(fault) = blocking(move || sweep(&dir)).await {
+        tracing::warn!(%fault, "what was deleted could not be looked for");
+    }
     let running = RecordingFilter { state: Some("recording".to_owned()), ..RecordingFilter::default() };
     // Repairing takes a row out of the list, so the same page is asked for until it is empty.
     let mut failed = BTreeSet::new();
@@ -34,7 +38,7 @@ pub async fn recover(db: &Db, options: &RecorderOptions) -> Result<Vec<Wanted>, 
         }
         for row in todo {
             let id = row.id.clone();
-            if let Err(fault) = recover_one(db, options, row).await {
+            if let Err(fault) = recover_one(db, options, disk, row).await {
                 tracing::error!(%fault, recording = id, "a recording could not be repaired");
                 failed.insert(id);
             }
@@ -51,11 +55,16 @@ pub async fn recover(db: &Db, options: &RecorderOptions) -> Result<Vec<Wanted>, 
     Ok(wanted)
 }
 
-async fn recover_one(db: &Db, options: &RecorderOptions, mut row: RecordingRow) -> Result<(), StorageError> {
+async fn recover_one(
+    db: &Db,
+    options: &RecorderOptions,
+    disk: &SharedDisk,
+    mut row: RecordingRow,
+) -> Result<(), StorageError> {
     let dir = options.dir.join(&row.id);
     let known = recordings::tracks(db, &row.id).await?;
-    let (id, started_at) = (row.id.clone(), row.started_at);
-    let repaired = tokio::task::spawn_blocking(move || repair_tracks(&dir, &id, known, started_at)).await;
+    let folder = Folder { disk: disk.clone(), dir, recording: row.id.clone(), started_at: row.started_at };
+    let repaired = tokio::task::spawn_blocking(move || folder.repair(known)).await;
     let tracks = repaired.map_err(|_| StorageError::Panicked)?;
     let last_ms = tracks.iter().map(|t| t.start_ms.saturating_add(t.duration_ms)).max().unwrap_or(0).max(0);
     row.state = "recovered".to_owned();
@@ -80,28 +89,58 @@ pub fn wanted(row: &RecordingRow) -> Wanted {
     }
 }
 
-/// Files are the truth; a track of the list of which nothing can be read stays in it, with nothing
-/// in it, and one of the folder that the list does not have is put in.
-fn repair_tracks(
-    dir: &Path,
-    recording: &str,
-    known: Vec<RecordingTrackRow>,
+/// A recording's folder under repair.
+struct Folder {
+    disk: SharedDisk,
+    dir: PathBuf,
+    recording: String,
+    /// Milliseconds since the Unix epoch.
     started_at: i64,
-) -> Vec<RecordingTrackRow> {
-    let unknown = unknown_parts(dir, &known);
-    let mut tracks = known;
-    for track in &mut tracks {
-        match repair_track(dir, &track.id, &track.codec, started_at) {
-            Some(repaired) => take_over(track, &repaired),
-            None => (track.duration_ms, track.bytes, track.playable) = (0, 0, false),
+}
+
+impl Folder {
+    /// Files are the truth; a track of the list of which nothing can be read stays in it, with
+    /// nothing in it, and one of the folder that the list does not have is put in.
+    fn repair(&self, known: Vec<RecordingTrackRow>) -> Vec<RecordingTrackRow> {
+        let unknown = unknown_parts(&self.dir, &known);
+        let mut tracks = known;
+        for track in &mut tracks {
+            match self.repair_track(&track.id, &track.codec) {
+                Some(repaired) => take_over(track, &repaired),
+                None => (track.duration_ms, track.bytes, track.playable) = (0, 0, false),
+            }
         }
+        tracks.extend(unknown.iter().filter_map(|id| self.take_up(id)));
+        let originals: BTreeSet<String> = tracks.iter().filter_map(|track| track.original_of.clone()).collect();
+        for original in tracks.iter_mut().filter(|track| originals.contains(&track.id)) {
+            original.note = "has_copy".to_owned();
+        }
+        tracks
     }
-    tracks.extend(unknown.iter().filter_map(|id| take_up(dir, recording, id, started_at)));
-    let originals: BTreeSet<String> = tracks.iter().filter_map(|track| track.original_of.clone()).collect();
-    for original in tracks.iter_mut().filter(|track| originals.contains(&track.id)) {
-        original.note = "has_copy".to_owned();
+
+    /// Repairs a part that the list does not have; one that holds nothing is left as it is.
+    fn take_up(&self, id: &str) -> Option<RecordingTrackRow> {
+        let about = About::read(&about_path(&self.dir, id)).or_else(|| media_codec(&self.dir, id).map(About::nobody));
+        let row = about.map(|about| about.row(&self.recording, id));
+        let repaired = row.as_ref().and_then(|row| self.repair_track(id, &row.codec));
+        let (Some(mut row), Some(repaired)) = (row, repaired) else {
+            let folder = self.dir.display();
+            tracing::warn!(track = id, %folder, "nothing of a file can be read; it is left as it is");
+            return None;
+        };
+        take_over(&mut row, &repaired);
+        tracing::info!(track = id, duration_ms = row.duration_ms, "a track that the database did not know was found");
+        Some(row)
     }
-    tracks
+
+    fn repair_track(&self, id: &str, codec: &str) -> Option<Repaired> {
+        let (media, side) = (media_path(&self.dir, id), index_path(&self.dir, id));
+        let start = |wall: i64| wall.saturating_sub(self.started_at);
+        repair(&*self.disk, &media, &side, codecs(codec), start).unwrap_or_else(|fault| {
+            tracing::error!(%fault, track = id, "a track could not be repaired");
+            None
+        })
+    }
 }
 
 /// Parts whose media is in the folder and that are not `known`, in the order they were opened in.
@@ -134,20 +173,6 @@ fn part_number(id: &str) -> Option<u32> {
     (format!("t{number}") == id).then_some(number)
 }
 
-/// Repairs a part that the list does not have; one that holds nothing is left as it is.
-fn take_up(dir: &Path, recording: &str, id: &str, started_at: i64) -> Option<RecordingTrackRow> {
-    let about = About::read(&about_path(dir, id)).or_else(|| media_codec(dir, id).map(About::nobody));
-    let row = about.map(|about| about.row(recording, id));
-    let repaired = row.as_ref().and_then(|row| repair_track(dir, id, &row.codec, started_at));
-    let (Some(mut row), Some(repaired)) = (row, repaired) else {
-        tracing::warn!(track = id, folder = %dir.display(), "nothing of a file can be read; it is left as it is");
-        return None;
-    };
-    take_over(&mut row, &repaired);
-    tracing::info!(track = id, duration_ms = row.duration_ms, "a track that the database did not know was found");
-    Some(row)
-}
-
 /// The codec as the index or, without it, the init segment names it.
 fn media_codec(dir: &Path, id: &str) -> Option<&'static str> {
     let head = |path: PathBuf, most| -> io::Result<Vec<u8>> {
@@ -172,8 +197,9 @@ fn take_over(track: &mut RecordingTrackRow, repaired: &Repaired) {
     }
 }
 
-fn repair_track(dir: &Path, id: &str, codec: &str, started_at: i64) -> Option<Repaired> {
-    let codecs = match codec {
+/// RFC 6381's string for an index that is lost with what it said.
+fn codecs(codec: &str) -> &'static str {
+    match codec {
         "h264" => "avc1.42E01F",
         "h265" => "hvc1.1.6.L93.B0",
         "aac" => "mp4a.40.2",
@@ -181,29 +207,28 @@ fn repair_track(dir: &Path, id: &str, codec: &str, started_at: i64) -> Option<Re
         "pcma" => "alaw",
         "pcmu" => "ulaw",
         _ => "opus",
-    };
-    let repaired = repair(&media_path(dir, id), &index_path(dir, id), codecs, |wall| wall.saturating_sub(started_at));
-    repaired.unwrap_or_else(|fault| {
-        tracing::error!(%fault, track = id, "a track could not be repaired");
-        None
-    })
+    }
 }
 
-/// Where a recording's files go on their way out.
-pub fn doomed(dir: &Path, id: &str) -> PathBuf {
-    dir.join(format!(".deleted-{id}"))
+/// Takes a recording's files out of sight, for good; [`sweep`] removes them if this server does not.
+pub fn doom(disk: &dyn Disk, dir: &Path, id: &str) -> io::Result<PathBuf> {
+    let doomed = dir.join(format!(".deleted-{id}"));
+    match crate::disk::rename(disk, &dir.join(id), &doomed) {
+        Err(fault) if fault.kind() != io::ErrorKind::NotFound => Err(fault),
+        _ => Ok(doomed),
+    }
 }
 
 /// Deletes what a crash kept from being deleted.
-fn sweep(dir: &Path) {
-    let Ok(entries) = std::fs::read_dir(dir) else { return };
-    for entry in entries.flatten() {
+fn sweep(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)?.flatten() {
         if entry.file_name().to_string_lossy().starts_with(".deleted-")
             && let Err(fault) = std::fs::remove_dir_all(entry.path())
         {
             tracing::warn!(%fault, "a deleted recording's files could not be removed");
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The recorder as the rest of the server sees it.
 
+use crate::disk::{self, SharedDisk, SystemDisk, blocking};
 use crate::files::{index_path, media_path};
 use crate::index::Index;
-use crate::recover::{self, doomed};
+use crate::recover::{self, doom};
 use crate::session::{Active, Ending, Guest, Live, Session};
 use crate::store::{self, Wanted};
 use crate::track::RecordingClock;
@@ -68,6 +69,7 @@ pub struct Recorder {
     platform: Arc<Platform>,
     rooms: Arc<Rooms>,
     options: RecorderOptions,
+    disk: SharedDisk,
     active: Mutex<HashMap<String, Arc<Active>>>,
     /// Starting is done one at a time, so that nothing is recorded twice.
     starting: tokio::sync::Mutex<()>,
@@ -83,9 +85,19 @@ impl Recorder {
         rooms: Arc<Rooms>,
         options: RecorderOptions,
     ) -> Result<Arc<Self>, RecordFault> {
-        std::fs::create_dir_all(&options.dir)?;
+        Self::start_on(Arc::new(SystemDisk), platform, rooms, options).await
+    }
+
+    pub(crate) async fn start_on(
+        disk: SharedDisk,
+        platform: Arc<Platform>,
+        rooms: Arc<Rooms>,
+        options: RecorderOptions,
+    ) -> Result<Arc<Self>, RecordFault> {
+        let (made_on, dir) = (disk.clone(), options.dir.clone());
+        blocking(move || disk::create_dir_all(&*made_on, &dir)).await?;
         let events = rooms.observe();
-        let wanted = recover::recover(&platform.db, &options).await?;
+        let wanted = recover::recover(&platform.db, &options, &disk).await?;
         let running = platform.metrics.gauge("recorder_recordings", "Recordings that are running");
         let shown = running.clone();
         let help = "Recordings that are running";
@@ -94,6 +106,7 @@ impl Recorder {
             platform,
             rooms,
             options,
+            disk,
             active: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             wanted: Mutex::new(wanted),
@@ -165,11 +178,8 @@ impl Recorder {
             return Err(RecordFault::Running(id.to_owned()));
         }
         recordings::get(&self.platform.db, id).await?.ok_or(RecordFault::NotFound)?;
-        let doomed = doomed(&self.options.dir, id);
-        match tokio::fs::rename(self.options.dir.join(id), &doomed).await {
-            Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => return Err(fault.into()),
-            _ => {}
-        }
+        let (disk, dir, name) = (self.disk.clone(), self.options.dir.clone(), id.to_owned());
+        let doomed = blocking(move || doom(&*disk, &dir, &name)).await?;
         recordings::delete(&self.platform.db, id).await?;
         match tokio::fs::remove_dir_all(&doomed).await {
             Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => Err(fault.into()),
@@ -237,8 +247,7 @@ impl Recorder {
         if let Some(id) = self.recording_of(kind, &subject) {
             return Err(RecordFault::Running(id));
         }
-        let least = self.options.min_free_mib.saturating_mul(1 << 20);
-        if free_bytes(&self.options.dir).is_some_and(|free| free < least) {
+        if self.is_disk_full().await? {
             return Err(RecordFault::DiskFull);
         }
         let row = RecordingRow {
@@ -254,9 +263,11 @@ impl Recorder {
             duration_ms: 0,
         };
         let (id, dir) = (row.id.clone(), self.options.dir.join(&row.id));
-        std::fs::create_dir(&dir)?;
+        // Before the row, so that a row never stands without its folder.
+        let (disk, folder) = (self.disk.clone(), dir.clone());
+        blocking(move || disk::create_dir(&*disk, &folder)).await?;
         if let Err(fault) = recordings::save(&self.platform.db, row.clone(), Vec::new()).await {
-            std::fs::remove_dir(&dir)?;
+            tokio::fs::remove_dir(&dir).await?;
             return Err(fault.into());
         }
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
@@ -284,6 +295,7 @@ impl Recorder {
             Err(fault) => {
                 drop(active);
                 recordings::delete(&self.platform.db, &id).await?;
+                tokio::fs::remove_dir(self.options.dir.join(&id)).await?;
                 return Err(fault.into());
             }
         };
@@ -291,6 +303,11 @@ impl Recorder {
         self.running.set(i64::try_from(active.len()).unwrap_or(i64::MAX));
         drop(active);
         self.running(&id).ok_or(RecordFault::NotFound)
+    }
+
+    async fn is_disk_full(&self) -> std::io::Result<bool> {
+        let (dir, least) = (self.options.dir.clone(), self.options.min_free_mib.saturating_mul(1 << 20));
+        blocking(move || Ok(free_bytes(&dir).is_some_and(|free| free < least))).await
     }
 
     fn ended(&self, id: &str, ending: Ending) {

@@ -1,6 +1,7 @@
 //! For tests: media from ffmpeg as RTP packets, and ffprobe as the judge of files.
 
 use crate::about::codec_of;
+use crate::disk::{Disk, SharedDisk, SystemDisk};
 use crate::files::{PartEvent, TrackFiles, media_path};
 use crate::fmp4::{Fragment, G711Law, Sample, SampleEntry};
 use crate::track::{Opened, Output, RecordingClock, TrackRecorder, Written};
@@ -9,8 +10,10 @@ use rongtong_media_core::media::MediaPacket;
 use rongtong_platform::config::Synchronous;
 use rongtong_platform::storage::Db;
 use rongtong_platform::store::recordings::{RecordingRow, RecordingTrackRow};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// One access unit: presentation time in 90 kHz ticks and NAL units.
@@ -261,5 +264,44 @@ pub fn track_row(recording: &str, id: &str, codec: &str) -> RecordingTrackRow {
         width: None,
         height: None,
         original_of: None,
+    }
+}
+
+/// The system's disk, with a list of what was asked of it, by the last parts of the paths.
+#[derive(Clone, Default)]
+pub struct Watched {
+    steps: Arc<Mutex<Vec<String>>>,
+}
+
+impl Watched {
+    pub fn shared(&self) -> SharedDisk {
+        Arc::new(self.clone())
+    }
+
+    /// What was asked since the last call.
+    pub fn steps(&self) -> Vec<String> {
+        std::mem::take(&mut self.steps.lock().unwrap())
+    }
+
+    fn note(&self, step: &str, paths: &[&Path]) {
+        let names = paths.iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        self.steps.lock().unwrap().push([step.to_owned()].into_iter().chain(names).collect::<Vec<_>>().join(" "));
+    }
+}
+
+impl Disk for Watched {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.note("create_dir", &[path]);
+        SystemDisk.create_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.note("rename", &[from, to]);
+        SystemDisk.rename(from, to)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.note("sync_dir", &[path]);
+        SystemDisk.sync_dir(path)
     }
 }

@@ -31,6 +31,10 @@ struct Site {
 }
 
 async fn site_in(dir: tempfile::TempDir, min_free_mib: u64) -> Site {
+    site_on(&Watched::default(), dir, min_free_mib).await
+}
+
+async fn site_on(disk: &Watched, dir: tempfile::TempDir, min_free_mib: u64) -> Site {
     let mut config = Config::default();
     config.data.dir = dir.path().join("data");
     config.security.password_rounds = 20;
@@ -38,7 +42,7 @@ async fn site_in(dir: tempfile::TempDir, min_free_mib: u64) -> Site {
     let platform = opened.platform;
     let rooms = Rooms::for_tests().unwrap();
     let options = RecorderOptions { min_free_mib, ..RecorderOptions::of(&config) };
-    let recorder = Recorder::start(platform.clone(), rooms.clone(), options).await.unwrap();
+    let recorder = Recorder::start_on(disk.shared(), platform.clone(), rooms.clone(), options).await.unwrap();
     Site { dir, platform, rooms, recorder }
 }
 
@@ -500,4 +504,17 @@ async fn forget_tracks(data: &Path) {
         })
         .await;
     forgotten.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recordings_folder_comes_and_goes_for_good() {
+    let disk = Watched::default();
+    let site = site_on(&disk, tempfile::tempdir().unwrap(), 1).await;
+    assert_eq!(disk.steps(), ["sync_dir data"]);
+    let room = open(&site, "r-6", "");
+    let id = site.recorder.start_room(room, "p").await.unwrap().row.id;
+    assert_eq!(disk.steps(), [format!("create_dir {id}"), "sync_dir recordings".to_owned()]);
+    site.recorder.stop(&id).await.unwrap();
+    site.recorder.delete(&id).await.unwrap();
+    assert_eq!(disk.steps(), [format!("rename {id} .deleted-{id}"), "sync_dir recordings".to_owned()]);
 }

@@ -1,6 +1,7 @@
 //! After a crash: cut what is torn, rebuild what is missing.
 
 use super::{Entry, Header, Index};
+use crate::disk::{self, Disk};
 use crate::fmp4;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -27,7 +28,13 @@ pub struct Repaired {
 /// `start` gives, for an index that is lost, the track's start on the recording's clock (ms)
 /// from its first fragment's wall time (ms since the Unix epoch); `codecs` its RFC 6381 string.
 /// `None`: not even the init segment is whole, or no fragment is; the track holds nothing.
-pub fn repair(media: &Path, side: &Path, codecs: &str, start: impl FnOnce(i64) -> i64) -> io::Result<Option<Repaired>> {
+pub fn repair(
+    disk: &dyn Disk,
+    media: &Path,
+    side: &Path,
+    codecs: &str,
+    start: impl FnOnce(i64) -> i64,
+) -> io::Result<Option<Repaired>> {
     let mut file = match OpenOptions::new().read(true).write(true).open(media) {
         Ok(file) => file,
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -84,7 +91,7 @@ pub fn repair(media: &Path, side: &Path, codecs: &str, start: impl FnOnce(i64) -
     let bytes = index.media_end();
     file.set_len(bytes)?;
     file.sync_all()?;
-    write_index(side, &index)?;
+    write_index(disk, side, &index)?;
     Ok(Some(Repaired { index, bytes, cut: length - bytes }))
 }
 
@@ -106,12 +113,12 @@ fn read_index(side: &Path) -> io::Result<Option<Index>> {
 }
 
 /// Beside the old one first, so that a crash now leaves one or the other.
-fn write_index(side: &Path, index: &Index) -> io::Result<()> {
+fn write_index(disk: &dyn Disk, side: &Path, index: &Index) -> io::Result<()> {
     let fresh = side.with_extension("idx.new");
     let mut file = File::create(&fresh)?;
     file.write_all(index.write().as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&fresh, side)
+    disk::rename(disk, &fresh, side)
 }
 
 fn crc(file: &mut File, entry: &Entry) -> io::Result<u32> {

@@ -1,6 +1,7 @@
 //! What survives a crash, at every byte of a file and under flipped bits.
 
 use super::*;
+use crate::disk::SystemDisk;
 use crate::fmp4::{self, InitTrack, Sample, SampleEntry};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -60,7 +61,7 @@ impl Files {
     }
 
     fn repair(&self) -> Option<Repaired> {
-        repair(&self.media, &self.side, "alaw", |wall| wall - 1_700_000_000_000 + 250).unwrap()
+        repair(&SystemDisk, &self.media, &self.side, "alaw", |wall| wall - 1_700_000_000_000 + 250).unwrap()
     }
 }
 

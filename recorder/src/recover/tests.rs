@@ -8,6 +8,7 @@ use crate::track::Opened;
 struct Crashed {
     dir: tempfile::TempDir,
     db: Db,
+    disk: Watched,
 }
 
 impl Crashed {
@@ -18,7 +19,7 @@ impl Crashed {
         let db = database(dir.path()).await;
         let rows = known.iter().map(|id| track_row("r1", id, "pcma")).collect();
         recordings::save(&db, recording_row("r1", "recording"), rows).await.unwrap();
-        Self { dir, db }
+        Self { dir, db, disk: Watched::default() }
     }
 
     fn folder(&self) -> PathBuf {
@@ -40,7 +41,7 @@ impl Crashed {
 
     async fn recover(&self) -> Vec<RecordingTrackRow> {
         let options = RecorderOptions { dir: self.dir.path().to_owned(), min_free_mib: 0, sync: false };
-        recover(&self.db, &options).await.unwrap();
+        recover(&self.db, &options, &self.disk.shared()).await.unwrap();
         assert_eq!(recordings::get(&self.db, "r1").await.unwrap().unwrap().state, "recovered");
         recordings::tracks(&self.db, "r1").await.unwrap()
     }
@@ -128,4 +129,12 @@ async fn a_recording_without_its_folder_is_listed_empty() {
     std::fs::remove_dir(crashed.folder()).unwrap();
     let tracks = crashed.recover().await;
     assert_eq!(tracks.iter().map(|t| (t.bytes, t.playable)).collect::<Vec<_>>(), [(0, false)]);
+}
+
+#[tokio::test]
+async fn a_rewritten_index_has_its_name_on_the_disk() {
+    let crashed = Crashed::with(&["t1"]).await;
+    crashed.part("t1", "张三", None);
+    crashed.recover().await;
+    assert_eq!(crashed.disk.steps(), ["rename t1.idx.new t1.idx", "sync_dir r1"]);
 }

@@ -327,7 +327,7 @@ fn a_kill_leaves_all_but_the_last_fragment() {
     for cut in [whole.len(), whole.len() - 1, whole.len() * 7 / 10, whole.len() * 4 / 10] {
         std::fs::write(&file, &whole[..cut]).unwrap();
         let kept = index.fragments.iter().take_while(|f| f.offset + f.length <= cut as u64).count();
-        let repaired = crate::index::repair(&file, &side, "", |_| 0).unwrap().unwrap();
+        let repaired = crate::index::repair(&crate::disk::SystemDisk, &file, &side, "", |_| 0).unwrap().unwrap();
         assert_eq!(repaired.index.fragments.len(), kept);
         assert_eq!(frames(&file), kept * 25);
         decodes_cleanly(&file);

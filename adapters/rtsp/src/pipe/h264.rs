@@ -5,10 +5,11 @@
 //! otherwise gets a notice: a declared reordering (VUI `max_num_reorder_frames`) at
 //! once, an undeclared one with the first B slice.
 
+use super::cut::Cutter;
 use super::{FrameRate, Incoming, MAX_PAYLOAD, Outcome};
 use crate::plan::{StreamPlan, VideoDescription, fmtp_parameter};
 use bytes::Bytes;
-use rongtong_media_core::media::CodecParams;
+use rongtong_media_core::media::{Codec, CodecParams};
 use rongtong_media_core::room::SourcePacket;
 use rongtong_media_core::rtp::access_unit::AccessUnit;
 use rongtong_media_core::rtp::gop::GopCache;
@@ -24,12 +25,15 @@ const CACHE_TIME: Duration = Duration::from_secs(12);
 pub struct H264Pipe {
     plan: StreamPlan,
     extender: Extender,
+    cutter: Cutter,
     depacketizer: Depacketizer,
     repacketizer: Repacketizer,
     next_sequence: u64,
     waits_for_key: bool,
     sps: Option<(Bytes, SpsInfo)>,
     b_slices: bool,
+    /// Time of the newest keyframe.
+    key_time: u32,
     rate: FrameRate,
     cache: GopCache<SourcePacket>,
 }
@@ -44,12 +48,14 @@ impl H264Pipe {
         let mut pipe = Self {
             plan: plan.clone(),
             extender: Extender::default(),
+            cutter: Cutter::new(Codec::H264),
             depacketizer: Depacketizer::new(MAX_ACCESS_UNIT),
             repacketizer,
             next_sequence: 0,
             waits_for_key: true,
             sps: None,
             b_slices: false,
+            key_time: 0,
             rate: FrameRate::default(),
             cache: GopCache::new(CACHE_BYTES, CACHE_TIME),
         };
@@ -58,21 +64,22 @@ impl H264Pipe {
     }
 
     pub fn push(&mut self, packet: Incoming) -> Outcome {
-        let extended = self.extender.extend(packet.sequence);
-        if extended.restarted {
-            self.depacketizer = Depacketizer::new(MAX_ACCESS_UNIT);
-            self.lose();
-        }
+        let sequence = self.extender.extend(packet.sequence).seq;
+        self.cutter.fields = self.sps.as_ref().is_some_and(|(_, sps)| sps.interlaced);
         let mut outcome = Outcome::default();
-        for unit in self.depacketizer.push(extended.seq, packet.timestamp, packet.marker, &packet.payload) {
-            self.access_unit(&unit, &mut outcome);
+        for packet in self.cutter.push(sequence, packet) {
+            let units = self.depacketizer.push(packet.sequence, packet.timestamp, packet.marker, &packet.payload);
+            for unit in units {
+                self.access_unit(&unit, &mut outcome);
+            }
         }
         outcome
     }
 
     pub fn remember(&mut self, outcome: &Outcome, now: Instant) {
         for packet in &outcome.packets {
-            self.cache.push(packet.clone(), packet.payload.len() + 64, packet.timestamp, outcome.key, now);
+            let key = outcome.key && self.key_time == packet.timestamp;
+            self.cache.push(packet.clone(), packet.payload.len() + 64, packet.timestamp, key, now);
         }
     }
 
@@ -136,9 +143,8 @@ impl H264Pipe {
         self.b_slices |= result.b_slices;
         outcome.changed |= result.key && self.learn_parameters() || self.notice() != notice;
         if result.key {
-            // An earlier picture of the same call belongs to another group; nobody needs it any more.
-            outcome.packets.clear();
             outcome.key = true;
+            self.key_time = unit.timestamp;
             self.cache.clear();
         }
         let last = payloads.len().saturating_sub(1);
@@ -228,20 +234,23 @@ mod tests {
         let (mut pipe, mut camera) = (pipe(true), Camera { sequence: 65_534, timestamp: 0 });
         assert_eq!((pipe.size(), pipe.notice()), ((640, 360), ""));
         assert!(camera.send(&mut pipe, picture(0x41, 5, 100)).packets.is_empty(), "it begins with a keyframe");
-        let key = camera.send(&mut pipe, picture(0x65, 7, 5_000));
-        assert!(key.key && starts_keyframe(&key.packets[0].payload));
-        assert!(key.packets.iter().all(|packet| packet.payload.len() <= MAX_PAYLOAD));
-        assert!(key.packets.iter().rev().skip(1).all(|packet| !packet.marker) && key.packets.last().unwrap().marker);
-        pipe.remember(&key, Instant::now());
+        assert!(camera.send(&mut pipe, picture(0x65, 7, 5_000)).packets.is_empty(), "its marker may be wrong");
+        let both = camera.send(&mut pipe, picture(0x41, 5, 100));
+        assert!(both.key && starts_keyframe(&both.packets[0].payload));
+        assert!(both.packets.iter().all(|packet| packet.payload.len() <= MAX_PAYLOAD));
+        let ends: Vec<usize> = (0..both.packets.len()).filter(|at| both.packets[*at].marker).collect();
+        assert_eq!(ends, [both.packets.len() - 2, both.packets.len() - 1]);
+        pipe.remember(&both, Instant::now());
         let next = camera.send(&mut pipe, picture(0x41, 5, 100));
-        assert_eq!(next.packets[0].sequence, key.packets.last().unwrap().sequence + 1);
-        assert_eq!(pipe.cached().len(), key.packets.len());
+        assert_eq!(next.packets[0].sequence, both.packets.last().unwrap().sequence + 1);
+        assert_eq!(pipe.cached().len(), both.packets.len());
     }
 
     #[test]
     fn after_a_loss_there_is_a_gap_and_then_a_keyframe() {
         let (mut pipe, mut camera) = (pipe(true), Camera { sequence: 7, timestamp: 0 });
-        let last = camera.send(&mut pipe, picture(0x65, 7, 500)).packets.last().unwrap().sequence;
+        camera.send(&mut pipe, picture(0x65, 7, 500));
+        let last = camera.send(&mut pipe, picture(0x41, 5, 100)).packets.last().unwrap().sequence;
         camera.sequence += 1;
         assert_eq!(camera.send(&mut pipe, picture(0x41, 5, 100)).damaged, 1);
         assert!(camera.send(&mut pipe, picture(0x41, 5, 100)).packets.is_empty());
@@ -254,7 +263,8 @@ mod tests {
         let (mut pipe, mut camera) = (pipe(false), Camera { sequence: 0, timestamp: 0 });
         let (sps, pps) = sets();
         assert!(pipe.codec().is_none());
-        assert_eq!(camera.send(&mut pipe, picture(0x65, 7, 50)).damaged, 1, "nobody could decode it");
+        camera.send(&mut pipe, picture(0x65, 7, 50));
+        assert_eq!(camera.send(&mut pipe, picture(0x65, 7, 50)).damaged, 2, "nobody could decode them");
         camera.send(&mut pipe, sps);
         camera.send(&mut pipe, pps);
         let key = camera.send(&mut pipe, picture(0x65, 7, 50));

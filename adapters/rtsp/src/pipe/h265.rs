@@ -3,9 +3,11 @@
 //! A payload that is too long is an aggregate, which is taken apart, or a NAL unit
 //! or a piece of one, which is cut into (smaller) pieces.
 
+use super::cut::{Cut, Cutter};
 use super::{FrameRate, Incoming, MAX_PAYLOAD, Outcome};
 use crate::plan::{StreamPlan, VideoDescription};
 use bytes::{BufMut, Bytes, BytesMut};
+use rongtong_media_core::media::Codec;
 use rongtong_media_core::room::SourcePacket;
 use rongtong_media_core::rtp::h265::{Nal, nal_type, nals, starts_keyframe, type_of};
 use rongtong_media_core::rtp::seq::Extender;
@@ -13,6 +15,7 @@ use rongtong_media_core::rtp::seq::Extender;
 pub struct H265Pipe {
     plan: StreamPlan,
     extender: Extender,
+    cutter: Cutter,
     /// Packets that cutting added.
     added: u64,
     rate: FrameRate,
@@ -24,6 +27,7 @@ impl H265Pipe {
         Self {
             plan: plan.clone(),
             extender: Extender::default(),
+            cutter: Cutter::new(Codec::H265),
             added: 0,
             rate: FrameRate::default(),
             last_time: None,
@@ -41,29 +45,34 @@ impl H265Pipe {
     }
 
     pub fn push(&mut self, packet: Incoming) -> Outcome {
-        let Incoming { sequence, timestamp, marker, payload } = packet;
+        let sequence = self.extender.extend(packet.sequence).seq;
+        let mut outcome = Outcome::default();
+        for packet in self.cutter.push(sequence, packet) {
+            self.packet(packet, &mut outcome);
+        }
+        outcome
+    }
+
+    fn packet(&mut self, packet: Cut, outcome: &mut Outcome) {
+        let Cut { sequence, timestamp, marker, payload } = packet;
         if self.last_time.replace(timestamp) != Some(timestamp) {
             self.rate.picture(timestamp);
         }
-        let key = starts_keyframe(&payload);
-        let first = self.extender.extend(sequence).seq + self.added;
+        outcome.key |= starts_keyframe(&payload);
+        let first = sequence + self.added;
         let mut payloads = Vec::new();
         cut(&payload, &mut payloads);
         let Some(last) = payloads.len().checked_sub(1) else {
-            return Outcome { damaged: 1, ..Outcome::default() };
+            outcome.damaged += 1;
+            return;
         };
         self.added += last as u64;
-        let packets = payloads
-            .into_iter()
-            .enumerate()
-            .map(|(at, payload)| SourcePacket {
-                sequence: first + at as u64,
-                timestamp,
-                marker: marker && at == last,
-                payload,
-            })
-            .collect();
-        Outcome { packets, key, ..Outcome::default() }
+        outcome.packets.extend(payloads.into_iter().enumerate().map(|(at, payload)| SourcePacket {
+            sequence: first + at as u64,
+            timestamp,
+            marker: marker && at == last,
+            payload,
+        }));
     }
 }
 

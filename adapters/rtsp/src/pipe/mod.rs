@@ -4,6 +4,7 @@
 //! Invariant: a gap in the numbers that come out means that something was lost, and
 //! after a gap H.264 goes on with a keyframe, so that nobody is shown a broken picture.
 
+mod cut;
 mod h264;
 mod h265;
 mod plain;

@@ -6,6 +6,7 @@ mod media;
 mod quirks_change;
 mod quirks_describe;
 mod quirks_login;
+mod quirks_pictures;
 mod quirks_session;
 mod rest;
 mod rooms;

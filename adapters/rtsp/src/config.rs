@@ -35,7 +35,9 @@ impl CamerasConfig {
     /// few wrong passwords, so that failure waits longest at once.
     pub fn pause(&self, failures: u32, reason: Reason) -> Duration {
         let doubled = self.backoff_first.saturating_mul(1 << failures.saturating_sub(1).min(16));
-        let base = if reason == Reason::AuthFailed { self.backoff_max } else { doubled.min(self.backoff_max) };
+        // Cameras count refused logins, and only a person can mend them.
+        let login = matches!(reason, Reason::AuthFailed | Reason::LoginRequired | Reason::LoginUnsupported);
+        let base = if login { self.backoff_max } else { doubled.min(self.backoff_max) };
         base.mul_f64(rand::rng().random_range(0.8..1.2))
     }
 }
@@ -51,6 +53,8 @@ mod tests {
         for (failures, seconds) in [(1, 1.0), (2, 2.0), (3, 4.0), (5, 16.0), (6, 30.0), (60, 30.0)] {
             assert!(near(config.pause(failures, Reason::Timeout), seconds), "{failures}");
         }
-        assert!(near(config.pause(1, Reason::AuthFailed), 30.0));
+        for reason in [Reason::AuthFailed, Reason::LoginRequired, Reason::LoginUnsupported] {
+            assert!(near(config.pause(1, reason), 30.0), "{reason:?}");
+        }
     }
 }

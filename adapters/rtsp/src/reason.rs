@@ -20,6 +20,10 @@ pub enum Reason {
     CutOff,
     /// A fault of ours.
     Internal,
+    /// It asks for a login, and none is stored.
+    LoginRequired,
+    /// It offers no way to log in that we know.
+    LoginUnsupported,
     NoUsableTrack,
     NotFound,
     /// It speaks RTSP and refused or broke a rule.
@@ -51,6 +55,8 @@ impl Reason {
             Self::Closed => "closed",
             Self::CutOff => "cut_off",
             Self::Internal => "internal",
+            Self::LoginRequired => "login_required",
+            Self::LoginUnsupported => "login_unsupported",
             Self::NoUsableTrack => "no_usable_track",
             Self::NotFound => "not_found",
             Self::ProtocolError => "protocol_error",
@@ -79,6 +85,14 @@ impl Reason {
                 "the camera cuts its sessions off after a time, whatever keeps them alive",
             ),
             Self::Internal => ("服务器内部错误", "an internal error of this server"),
+            Self::LoginRequired => (
+                "摄像机要求登录，但没有填写用户名和密码",
+                "the camera asks for a login, and no user name and password are stored",
+            ),
+            Self::LoginUnsupported => (
+                "摄像机要求的登录方式（认证算法）不受支持",
+                "the camera asks for a login in a way that is not supported",
+            ),
             Self::NoUsableTrack => ("码流中没有可用的视频或音频", "the stream has no video or audio that can be used"),
             Self::NotFound => ("摄像机上没有这个地址（路径）", "the camera has no stream at this path"),
             Self::ProtocolError => {
@@ -120,6 +134,11 @@ impl Reason {
                 "Keep-alives are sent more often by themselves; if it stays, raise the camera's RTSP session timeout or update its firmware.",
             ),
             Self::Internal => ("请查看服务器日志", "See the server's log."),
+            Self::LoginRequired => ("请填写摄像机的用户名和密码", "Enter the camera's user name and password."),
+            Self::LoginUnsupported => (
+                "请在摄像机上把 RTSP 认证方式改为 Digest（MD5 或 SHA-256）或 Basic；详情中是摄像机给出的方式",
+                "Set the camera's RTSP authentication to Digest (MD5 or SHA-256) or Basic; the detail names what it offers.",
+            ),
             Self::NoUsableTrack => {
                 ("请在摄像机上把编码改为 H.264，音频改为 G.711", "Set the camera to H.264 video and G.711 audio.")
             }
@@ -244,6 +263,38 @@ fn from_sentence(text: &str) -> Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_reason_has_its_code_and_words_of_its_own_in_both_languages() {
+        use Reason::*;
+        let all = [
+            AuthFailed,
+            BadDescription,
+            BadPackets,
+            Closed,
+            CutOff,
+            Internal,
+            LoginRequired,
+            LoginUnsupported,
+            NoUsableTrack,
+            NotFound,
+            ProtocolError,
+            ResolveFailed,
+            Rubbish,
+            Silent,
+            Timeout,
+            TransportRefused,
+            Unreachable,
+        ];
+        let mut seen = std::collections::BTreeSet::new();
+        for reason in all {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.code());
+            for language in [Language::Chinese, Language::English] {
+                assert!(seen.insert(reason.text(language)) && seen.insert(reason.advice(language)), "{reason:?}");
+                assert_eq!(reason.text(language).is_ascii(), language == Language::English, "{reason:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_detail_is_one_short_line() {

@@ -4,7 +4,7 @@
 //! nonce may mend; a wrong password is tried once. Numbers (`CSeq`) are the relay's own.
 
 use super::Seen;
-use super::digest::{Auth, challenges};
+use super::digest::{Auth, challenges, named};
 use super::keepalive::{Habits, KeepAlive, session};
 use super::message::{Message, Piece, next_piece};
 use super::rtp::Stream;
@@ -299,14 +299,24 @@ impl Relay {
     fn answers(&mut self, message: &Message, pending: &mut Pending) -> bool {
         let found = challenges(message.all("WWW-Authenticate"));
         let stale = found.iter().any(super::digest::Challenge::stale);
-        if self.credentials.is_none() || pending.tries >= MOST_TRIES {
+        // retina's requests alone: a session goes on without what is refused to the relay.
+        let note = |reason, detail: &str| {
+            if pending.asked.is_some() {
+                self.seen.note(Failure::new(reason, detail));
+            }
+        };
+        if self.credentials.is_none() {
+            note(Reason::LoginRequired, &format!("401 to {}; offered: {}", pending.method, named(&found)));
+            return false;
+        }
+        if pending.tries >= MOST_TRIES {
             return false;
         }
         if pending.authorized == Authorized::Own && !stale {
             return false;
         }
         let Some(auth) = Auth::choose(&found) else {
-            self.seen.note(Failure::new(Reason::AuthFailed, "401 with no challenge that can be answered"));
+            note(Reason::LoginUnsupported, &format!("401 to {}; offered: {}", pending.method, named(&found)));
             return false;
         };
         self.seen.found.lock().basic = matches!(auth, Auth::Basic);

@@ -150,3 +150,39 @@ async fn a_wrong_password_is_tried_once() {
     assert_eq!(camera.count("DESCRIBE"), 2);
     assert_eq!(camera.asks().iter().filter(|ask| !ask.header("authorization").is_empty()).count(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_login_an_unknown_way_and_a_wrong_password_have_reasons_of_their_own() {
+    const MD5: &str = "Digest realm=\"x\", nonce=\"a\", algorithm=MD5";
+    const STRANGE: &str = "Digest realm=\"x\", algorithm=SHA3-999, nonce=\"a\", Bearer realm=\"x\"";
+    let login = Some(("admin", "se\"cret"));
+    for (refused, challenge, login, reason, detail) in [
+        ("DESCRIBE", MD5, None, Reason::LoginRequired, "401 to DESCRIBE; offered: digest MD5"),
+        ("SETUP", MD5, None, Reason::LoginRequired, "401 to SETUP; offered: digest MD5"),
+        ("DESCRIBE", STRANGE, None, Reason::LoginRequired, "401 to DESCRIBE; offered: digest SHA3-999, bearer"),
+        ("DESCRIBE", STRANGE, login, Reason::LoginUnsupported, "401 to DESCRIBE; offered: digest SHA3-999, bearer"),
+        ("PLAY", "", login, Reason::LoginUnsupported, "401 to PLAY; offered: nothing"),
+        ("DESCRIBE", MD5, login, Reason::AuthFailed, ""),
+    ] {
+        let refuse = move |ask: &Ask| {
+            let line = if challenge.is_empty() { String::new() } else { format!("WWW-Authenticate: {challenge}\r\n") };
+            (ask.method == refused).then(|| answer(ask, "401 Unauthorized", &line))
+        };
+        let camera = Scripted::start(Script { answer: Box::new(refuse), ..Script::default() }).await;
+        let failure = camera.probe(login).await.failure.unwrap();
+        assert_eq!(failure.reason, reason, "{refused} {challenge}: {failure}");
+        assert!(detail.is_empty() || failure.detail == detail, "{failure}");
+        assert_eq!(camera.count(refused), if reason == Reason::AuthFailed { 2 } else { 1 }, "{failure}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_asked_for_by_keep_alives_alone_does_not_end_what_plays() {
+    let refuse = |ask: &Ask| {
+        let keep_alive = ["OPTIONS", "GET_PARAMETER", "SET_PARAMETER"].contains(&ask.method.as_str());
+        keep_alive.then(|| answer(ask, "401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n"))
+    };
+    let camera = Scripted::start(Script { answer: Box::new(refuse), ..Script::default() }).await;
+    let probe = camera.probe(None).await;
+    assert!(probe.failure.is_none(), "{:?}", probe.failure);
+}

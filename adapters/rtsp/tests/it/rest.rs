@@ -81,7 +81,7 @@ async fn a_test_goes_step_by_step_and_says_where_it_failed() {
 
     let (_, result) = site.call("POST", "/cameras/test", json!({ "url": server.url("cam") })).await;
     assert_eq!(names(&result), "resolve connect describe", "{result}");
-    assert_eq!((&result["ok"], &result["reason"]), (&json!(false), &json!("auth_failed")));
+    assert_eq!((&result["ok"], &result["reason"]), (&json!(false), &json!("login_required")));
     assert!(result["advice"].as_str().unwrap().contains("password"));
 }
 

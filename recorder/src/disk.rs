@@ -4,8 +4,8 @@
 //! Invariant: a new name (of a folder, or by a rename) counts only when the folder that holds it
 //! is on the disk too; [`create_dir`] and [`rename`] return after that.
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,16 +13,31 @@ pub type SharedDisk = Arc<dyn Disk>;
 
 /// Single steps, each as the operating system has it.
 pub trait Disk: Send + Sync {
+    /// A file that was not there.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Brings the names in a folder to the disk.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 }
 
+/// A file that is written from its start to its end.
+pub trait DiskFile: Send {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Brings what was written to the disk.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Shortens it to `length` bytes; writing goes on there.
+    fn cut(&mut self, length: u64) -> io::Result<()>;
+}
+
 /// The one of the operating system.
 pub struct SystemDisk;
 
 impl Disk for SystemDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(OpenOptions::new().write(true).create_new(true).open(path)?))
+    }
+
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         std::fs::create_dir(path)
     }
@@ -33,6 +48,21 @@ impl Disk for SystemDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        Write::write_all(self, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)?;
+        self.seek(SeekFrom::Start(length)).map(drop)
     }
 }
 

@@ -1,17 +1,23 @@
-//! A recording's files: what a track's state machine puts out, written in order.
+//! A recording's files: what the tracks' state machines put out, written in rounds.
 //!
-//! Invariant: a fragment's index line is written after the fragment, and where the configuration
-//! asks for it, after the fragment is on the disk. A failed write is undone to the end of the
-//! fragment before it.
+//! Between rounds media is handed to the operating system, so that it outlives the process. A
+//! round ([`RecordingFiles::settle`]) brings what all tracks wrote to the disk, each file once,
+//! and only then tells the indexes.
+//!
+//! Invariant: an index line is written after its fragment is, and where the configuration asks
+//! for it, after the fragment and its file's name are on the disk. What failed to be written is
+//! undone to the end of the fragment before it; what failed to reach the disk, to the last byte
+//! that is known to be there.
 
-use crate::about::{About, about_path};
-use crate::fmp4::{InitTrack, init_segment};
-use crate::index::{Entry, Gap, Header, Line};
+mod part;
+
+use crate::disk::SharedDisk;
+use crate::index::{Gap, Line};
 use crate::track::{Opened, Output};
+use part::PartFile;
 use rongtong_platform::store::recordings::RecordingTrackRow;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Media and index of one part, by its identifier in the recording.
@@ -31,134 +37,106 @@ pub enum PartEvent {
     Moved { id: String, start_ms: i64 },
 }
 
-/// The files of one track.
-pub struct TrackFiles {
+/// What a round did. With a fault the recording cannot go on; the events are true all the same.
+#[derive(Debug, Default)]
+pub struct Settled {
+    pub events: Vec<PartEvent>,
+    pub fault: Option<io::Error>,
+}
+
+/// The files of a recording. Parts are told apart by their track's number and their own.
+pub struct RecordingFiles {
+    disk: SharedDisk,
     dir: PathBuf,
     sync: bool,
-    parts: BTreeMap<u32, PartFile>,
-    ids: BTreeMap<u32, String>,
+    parts: BTreeMap<(u32, u32), PartFile>,
+    ids: BTreeMap<(u32, u32), String>,
+    /// Files were created since the folder was synced.
+    named: bool,
 }
 
-struct PartFile {
-    id: String,
-    timescale: u32,
-    media: File,
-    side: File,
-    length: u64,
-}
-
-impl TrackFiles {
-    /// In `dir`, which exists. `sync`: every fragment is on the disk before its index line is written.
-    pub fn new(dir: PathBuf, sync: bool) -> Self {
-        Self { dir, sync, parts: BTreeMap::new(), ids: BTreeMap::new() }
+impl RecordingFiles {
+    /// In `dir`, which exists. `sync`: a round brings all to the disk before indexes tell of it.
+    pub fn new(disk: SharedDisk, dir: PathBuf, sync: bool) -> Self {
+        Self { disk, dir, sync, parts: BTreeMap::new(), ids: BTreeMap::new(), named: false }
     }
 
-    /// Does what the track wants. `list` makes the row of a part that is opened, with an
-    /// identifier that is new to the recording; it is given the identifier of the part's original.
+    /// Does what the track wants; what it wrote counts after the next [`RecordingFiles::settle`].
+    /// `list` makes the row of a part that is opened, with an identifier that is new to the
+    /// recording; it is given the identifier of the part's original.
     pub fn apply(
         &mut self,
+        track: u32,
         output: Output,
         list: impl FnOnce(&Opened, Option<String>) -> RecordingTrackRow,
     ) -> io::Result<Option<PartEvent>> {
         match output {
             Output::Open { part, opened } => {
-                let original_of = opened.original.and_then(|original| self.ids.get(&original).cloned());
+                let original_of = opened.original.and_then(|original| self.ids.get(&(track, original)).cloned());
                 let row = list(&opened, original_of);
-                self.parts.insert(part, PartFile::create(&self.dir, &row, &opened, self.sync)?);
-                if self.sync {
-                    File::open(&self.dir)?.sync_all()?;
-                }
-                self.ids.insert(part, row.id.clone());
-                Ok(Some(PartEvent::Opened { row: Box::new(row) }))
+                let file = PartFile::create(&*self.disk, &self.dir, &row, &opened)?;
+                self.parts.insert((track, part), file);
+                self.ids.insert((track, part), row.id.clone());
+                self.named = true;
+                return Ok(Some(PartEvent::Opened { row: Box::new(row) }));
             }
             Output::Fragment { part, fragment } => {
-                let Some(file) = self.parts.get_mut(&part) else { return Ok(None) };
-                let entry = Entry {
-                    offset: file.length,
-                    length: fragment.bytes.len() as u64,
-                    start: fragment.start,
-                    duration: fragment.duration,
-                    wall_ms: fragment.wall_ms,
-                    key: fragment.key,
-                    crc: crc32fast::hash(&fragment.bytes),
-                };
-                file.fragment(&fragment.bytes, &entry, self.sync)?;
-                let ticks = u128::from(entry.start) + u128::from(entry.duration);
-                let duration_ms = i64::try_from(ticks * 1000 / u128::from(file.timescale)).unwrap_or(i64::MAX);
-                Ok(Some(PartEvent::Grown { id: file.id.clone(), bytes: file.length, duration_ms }))
+                if let Some(file) = self.parts.get_mut(&(track, part)) {
+                    file.fragment(&fragment)?;
+                }
             }
             Output::Gap { part, start, packets } => {
-                if let Some(file) = self.parts.get_mut(&part) {
-                    file.line(&Line::Gap(Gap { start, packets }))?;
+                if let Some(file) = self.parts.get_mut(&(track, part)) {
+                    file.line(&Line::Gap(Gap { start, packets }));
                 }
-                Ok(None)
             }
             Output::Origin { part, start_ms } => {
-                let Some(file) = self.parts.get_mut(&part) else { return Ok(None) };
-                file.line(&Line::Origin { start_ms })?;
-                Ok(Some(PartEvent::Moved { id: file.id.clone(), start_ms }))
+                let Some(file) = self.parts.get_mut(&(track, part)) else { return Ok(None) };
+                file.line(&Line::Origin { start_ms });
+                return Ok(Some(PartEvent::Moved { id: file.id().to_owned(), start_ms }));
             }
             Output::Close { part } => {
-                let Some(mut file) = self.parts.remove(&part) else { return Ok(None) };
-                file.media.sync_all()?;
-                file.line(&Line::Ended)?;
-                file.side.sync_all()?;
-                Ok(None)
+                if let Some(file) = self.parts.get_mut(&(track, part)) {
+                    file.close();
+                }
             }
         }
+        Ok(None)
     }
 
-    /// Closes what is still open, after a fault.
-    pub fn abandon(&mut self) {
-        for (_, mut file) in std::mem::take(&mut self.parts) {
-            if file.line(&Line::Ended).is_err() {
-                tracing::warn!(track = file.id, "an index could not be closed; it is repaired at the next start");
+    /// One round. A fault of one file does not keep the others from their round.
+    pub fn settle(&mut self) -> Settled {
+        let mut settled = Settled::default();
+        if self.sync {
+            let synced = self.parts.values_mut().map(PartFile::sync);
+            settled.fault = synced.filter_map(Result::err).last();
+            if self.named {
+                match self.disk.sync_dir(&self.dir) {
+                    Ok(()) => self.named = false,
+                    Err(fault) => settled.fault = Some(fault),
+                }
             }
         }
+        for part in self.parts.values_mut() {
+            match part.tell_index(self.sync) {
+                Ok(event) => settled.events.extend(event),
+                Err(fault) => settled.fault = Some(fault),
+            }
+        }
+        self.parts.retain(|_, part| !part.has_ended());
+        settled
+    }
+
+    /// Closes what is still open: a last round after a fault, or after a track that never ended.
+    pub fn abandon(&mut self) -> Settled {
+        self.parts.values_mut().for_each(PartFile::close);
+        let settled = self.settle();
+        for part in self.parts.values() {
+            tracing::error!(track = part.id(), "an index could not be closed; what it lacks is in the media file");
+        }
+        settled
     }
 }
 
-impl PartFile {
-    fn create(dir: &Path, row: &RecordingTrackRow, opened: &Opened, sync: bool) -> io::Result<Self> {
-        let id = row.id.as_str();
-        let fresh = |path: PathBuf| OpenOptions::new().write(true).create_new(true).open(path);
-        let mut about = fresh(about_path(dir, id))?;
-        about.write_all(&About::of(row).write())?;
-        if sync {
-            about.sync_data()?;
-        }
-        let track = InitTrack { id: 1, timescale: opened.timescale, entry: &opened.entry, name: "" };
-        let init = init_segment(&track);
-        let mut media = fresh(media_path(dir, id))?;
-        media.write_all(&init)?;
-        let header = Header {
-            timescale: opened.timescale.max(1),
-            start_ms: opened.start_ms,
-            init: init.len() as u64,
-            codecs: opened.entry.codecs(),
-        };
-        let timescale = header.timescale;
-        let side = fresh(index_path(dir, id))?;
-        let mut file = Self { id: id.to_owned(), timescale, media, side, length: init.len() as u64 };
-        file.line(&Line::Track(header))?;
-        Ok(file)
-    }
-
-    fn fragment(&mut self, bytes: &[u8], entry: &Entry, sync: bool) -> io::Result<()> {
-        let mut written = self.media.write_all(bytes);
-        if written.is_ok() && sync {
-            written = self.media.sync_data();
-        }
-        if let Err(fault) = written {
-            self.media.set_len(self.length)?;
-            self.media.seek(SeekFrom::Start(self.length))?;
-            return Err(fault);
-        }
-        self.length += bytes.len() as u64;
-        self.line(&Line::Fragment(entry.clone()))
-    }
-
-    fn line(&mut self, line: &Line) -> io::Result<()> {
-        self.side.write_all(line.write().as_bytes())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -275,6 +275,7 @@ impl Recorder {
             rooms: self.rooms.clone(),
             room,
             live: Arc::new(Mutex::new(Live::new(row))),
+            disk: self.disk.clone(),
             dir,
             db: self.platform.db.clone(),
             options: self.options.clone(),

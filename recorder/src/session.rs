@@ -1,5 +1,6 @@
 //! One recording while it runs: follows the room, one task a track, one thread for the files.
 
+use crate::disk::SharedDisk;
 use crate::service::RecorderOptions;
 use crate::track::{RecordingClock, SenderOffset, TrackFault, TrackRecorder};
 use crate::writer::{Job, Writing};
@@ -106,6 +107,17 @@ pub struct TrackAbout {
 }
 
 impl TrackAbout {
+    #[cfg(test)]
+    pub fn for_tests(participant: &str, codec: &'static str) -> Self {
+        Self {
+            participant: participant.into(),
+            participant_name: participant.to_owned(),
+            kind: Kind::Audio,
+            source: Source::Microphone,
+            codec,
+        }
+    }
+
     fn of(info: &TrackInfo, room: &Room) -> Self {
         Self {
             participant: info.identity.clone(),
@@ -174,6 +186,7 @@ pub struct Session {
     pub rooms: Arc<Rooms>,
     pub room: Arc<Room>,
     pub live: Arc<Mutex<Live>>,
+    pub disk: SharedDisk,
     pub dir: PathBuf,
     pub db: Db,
     pub options: RecorderOptions,
@@ -219,6 +232,7 @@ impl Session {
         let (finished, done) = watch::channel(false);
         let (fail, failed) = mpsc::channel(4);
         let writing = Writing {
+            disk: self.disk.clone(),
             dir: self.dir.clone(),
             sync: self.options.sync,
             min_free: self.options.min_free_mib.saturating_mul(1 << 20),
@@ -241,7 +255,7 @@ impl Session {
         jobs: mpsc::Sender<Job>,
         mut stopping: watch::Receiver<Option<Ending>>,
         mut failed: mpsc::Receiver<Ending>,
-        thread: std::thread::JoinHandle<()>,
+        thread: std::thread::JoinHandle<Option<Ending>>,
     ) -> Ending {
         let (end_tracks, track_end) = watch::channel(false);
         let mut following = Following {
@@ -276,7 +290,8 @@ impl Session {
                         following.add_all();
                     }
                 },
-                Some(why) = failed.recv() => break why,
+                // Nobody writes any more without having said why: the thread panicked.
+                why = failed.recv() => break why.unwrap_or(Ending::WriteFailed),
                 _ = look.tick() => {
                     looks += 1;
                     // A crash must not find media that the database has never heard of.
@@ -292,9 +307,13 @@ impl Session {
         let _ = end_tracks.send(true);
         while following.tasks.join_next().await.is_some() {}
         drop(following);
-        if tokio::task::spawn_blocking(move || thread.join()).await.is_err() {
-            tracing::error!("a recording's writer panicked");
-        }
+        let ending = match tokio::task::spawn_blocking(move || thread.join()).await {
+            Ok(Ok(written)) => written.unwrap_or(ending),
+            Ok(Err(_)) | Err(_) => {
+                tracing::error!("a recording's writer panicked");
+                Ending::WriteFailed
+            }
+        };
         self.room.set_recording(false);
         {
             let mut live = self.live.lock();

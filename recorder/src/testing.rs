@@ -1,8 +1,8 @@
 //! For tests: media from ffmpeg as RTP packets, and ffprobe as the judge of files.
 
 use crate::about::codec_of;
-use crate::disk::{Disk, SharedDisk, SystemDisk};
-use crate::files::{PartEvent, TrackFiles, media_path};
+use crate::disk::{Disk, DiskFile, SharedDisk, SystemDisk};
+use crate::files::{PartEvent, RecordingFiles, media_path};
 use crate::fmp4::{Fragment, G711Law, Sample, SampleEntry};
 use crate::track::{Opened, Output, RecordingClock, TrackRecorder, Written};
 use bytes::Bytes;
@@ -148,7 +148,7 @@ pub fn recording_clock() -> RecordingClock {
 }
 
 /// Writes all that the track puts out into `dir`; the events say what became of it.
-pub fn write_out(track: &mut TrackRecorder, files: &mut TrackFiles, next: &mut u32) -> Vec<PartEvent> {
+pub fn write_out(track: &mut TrackRecorder, files: &mut RecordingFiles, next: &mut u32) -> Vec<PartEvent> {
     let mut events = Vec::new();
     while let Some(output) = track.poll_output() {
         let list = |opened: &Opened, original_of| {
@@ -156,8 +156,11 @@ pub fn write_out(track: &mut TrackRecorder, files: &mut TrackFiles, next: &mut u
             let codec = codec_of(&opened.entry.codecs()).unwrap();
             RecordingTrackRow { original_of, ..track_row("r1", &format!("t{next}"), codec) }
         };
-        events.extend(files.apply(output, list).unwrap());
+        events.extend(files.apply(0, output, list).unwrap());
     }
+    let settled = files.settle();
+    assert!(settled.fault.is_none(), "{settled:?}");
+    events.extend(settled.events);
     events
 }
 
@@ -271,6 +274,7 @@ pub fn track_row(recording: &str, id: &str, codec: &str) -> RecordingTrackRow {
 #[derive(Clone, Default)]
 pub struct Watched {
     steps: Arc<Mutex<Vec<String>>>,
+    failing: Arc<Mutex<Vec<String>>>,
 }
 
 impl Watched {
@@ -283,25 +287,71 @@ impl Watched {
         std::mem::take(&mut self.steps.lock().unwrap())
     }
 
-    fn note(&self, step: &str, paths: &[&Path]) {
+    /// The next step of this description is not done and gives `EIO`; of a write, half is done.
+    pub fn fail(&self, step: &str) {
+        self.failing.lock().unwrap().push(step.to_owned());
+    }
+
+    fn note(&self, step: &str, paths: &[&Path]) -> io::Result<()> {
         let names = paths.iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
-        self.steps.lock().unwrap().push([step.to_owned()].into_iter().chain(names).collect::<Vec<_>>().join(" "));
+        let step = [step.to_owned()].into_iter().chain(names).collect::<Vec<_>>().join(" ");
+        let mut failing = self.failing.lock().unwrap();
+        let fails = failing.iter().position(|failing| *failing == step);
+        self.steps.lock().unwrap().push(step);
+        match fails {
+            Some(at) => {
+                failing.remove(at);
+                Err(io::Error::from_raw_os_error(5))
+            }
+            None => Ok(()),
+        }
     }
 }
 
 impl Disk for Watched {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.note("create", &[path])?;
+        let file = SystemDisk.create(path)?;
+        Ok(Box::new(WatchedFile { disk: self.clone(), path: path.to_owned(), file }))
+    }
+
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.note("create_dir", &[path]);
+        self.note("create_dir", &[path])?;
         SystemDisk.create_dir(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.note("rename", &[from, to]);
+        self.note("rename", &[from, to])?;
         SystemDisk.rename(from, to)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.note("sync_dir", &[path]);
+        self.note("sync_dir", &[path])?;
         SystemDisk.sync_dir(path)
+    }
+}
+
+struct WatchedFile {
+    disk: Watched,
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+}
+
+impl DiskFile for WatchedFile {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.disk.note("write", &[&self.path]) {
+            Ok(()) => self.file.write_all(bytes),
+            Err(fault) => self.file.write_all(&bytes[..bytes.len() / 2]).and(Err(fault)),
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.note("sync", &[&self.path])?;
+        self.file.sync()
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.disk.note("cut", &[&self.path])?;
+        self.file.cut(length)
     }
 }

@@ -1,7 +1,8 @@
 //! What a repair finds in a recording's folder.
 
 use super::*;
-use crate::files::TrackFiles;
+use crate::disk::SystemDisk;
+use crate::files::RecordingFiles;
 use crate::testing::*;
 use crate::track::Opened;
 
@@ -28,15 +29,16 @@ impl Crashed {
 
     /// A part of three fragments of 100 ms, as the process leaves it when it is killed.
     fn part(&self, id: &str, name: &str, original_of: Option<&str>) {
-        let mut files = TrackFiles::new(self.folder(), false);
+        let mut files = RecordingFiles::new(std::sync::Arc::new(SystemDisk), self.folder(), false);
         for output in [open_g711(0, None), g711_fragment(0, 0), g711_fragment(0, 1), g711_fragment(0, 2)] {
             let list = |_: &Opened, _| RecordingTrackRow {
                 participant_name: name.to_owned(),
                 original_of: original_of.map(str::to_owned),
                 ..track_row("r1", id, "pcma")
             };
-            files.apply(output, list).unwrap();
+            files.apply(0, output, list).unwrap();
         }
+        assert!(files.settle().fault.is_none());
     }
 
     async fn recover(&self) -> Vec<RecordingTrackRow> {

@@ -1,7 +1,7 @@
 //! Streams that ffmpeg codes, through the recorder, back to ffprobe.
 
 use super::*;
-use crate::files::{PartEvent, TrackFiles, index_path};
+use crate::files::{PartEvent, RecordingFiles, index_path};
 use crate::index::Index;
 use crate::testing::*;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ struct Bench {
     dir: tempfile::TempDir,
     recording: RecordingClock,
     track: TrackRecorder,
-    files: TrackFiles,
+    files: RecordingFiles,
     next: u32,
     events: Vec<PartEvent>,
 }
@@ -26,7 +26,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let recording = recording_clock();
         let track = TrackRecorder::new(codec, recording, SenderOffset::default()).unwrap();
-        let files = TrackFiles::new(dir.path().to_owned(), false);
+        let files = RecordingFiles::new(std::sync::Arc::new(crate::disk::SystemDisk), dir.path().to_owned(), false);
         Self { dir, recording, track, files, next: 0, events: Vec::new() }
     }
 

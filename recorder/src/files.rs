@@ -5,7 +5,7 @@
 //! and only then tells the indexes.
 //!
 //! Invariant: an index line is written after its fragment is, and where the configuration asks
-//! for it, after the fragment and its file's name are on the disk. What failed to be written is
+//! for it, after the fragment is on the disk. What failed to be written is
 //! undone to the end of the fragment before it; what failed to reach the disk, to the last byte
 //! that is known to be there.
 
@@ -118,9 +118,15 @@ impl RecordingFiles {
             }
         }
         for part in self.parts.values_mut() {
-            match part.tell_index(self.sync) {
+            match part.tell_index() {
                 Ok(event) => settled.events.extend(event),
                 Err(fault) => settled.fault = Some(fault),
+            }
+            if self.sync
+                && part.has_ended()
+                && let Err(fault) = part.sync_index()
+            {
+                settled.fault = Some(fault);
             }
         }
         self.parts.retain(|_, part| !part.has_ended());

@@ -106,10 +106,14 @@ impl PartFile {
     /// Brings to the disk what was written since the last time. After an error nobody knows which
     /// of it is there, and a later success would not say so either: all of it is taken back.
     pub fn sync(&mut self) -> io::Result<()> {
-        if let Some(about) = &mut self.about {
-            about.sync()?;
+        let about = self.about.as_mut().map_or(Ok(()), |about| about.sync());
+        if about.is_ok() {
             self.about = None;
         }
+        self.sync_media().and(about)
+    }
+
+    fn sync_media(&mut self) -> io::Result<()> {
         if self.written == self.durable {
             return Ok(());
         }
@@ -128,7 +132,7 @@ impl PartFile {
 
     /// Writes the lines that wait, and the last one of a part that closes. After an error they
     /// wait on.
-    pub fn tell_index(&mut self, sync: bool) -> io::Result<Option<PartEvent>> {
+    pub fn tell_index(&mut self) -> io::Result<Option<PartEvent>> {
         let closes = self.closing && !self.ended;
         if self.lines.is_empty() && !closes {
             return Ok(None);
@@ -144,11 +148,13 @@ impl PartFile {
         self.side_length += text.len() as u64;
         self.lines.clear();
         self.ended |= closes;
-        if closes && sync {
-            self.side.sync()?;
-        }
         let (id, bytes) = (self.id.clone(), self.written);
         Ok(self.grown_ms.take().map(|duration_ms| PartEvent::Grown { id, bytes, duration_ms }))
+    }
+
+    /// For one that has ended: nothing repairs the index of a recording that ended well.
+    pub fn sync_index(&mut self) -> io::Result<()> {
+        self.side.sync()
     }
 
     fn cut_media(&mut self, length: u64) {

@@ -154,6 +154,21 @@ fn a_folder_that_could_not_be_synced_is_synced_in_the_next_round() {
 }
 
 #[test]
+fn what_else_does_not_reach_the_disk_is_said_and_costs_no_media() {
+    for step in ["sync t1.json", "sync t1.idx"] {
+        let mut site = Site::with(1);
+        site.fragments(1, 0..2);
+        site.apply(1, Output::Close { part: 0 }).unwrap();
+        site.disk.fail(step);
+        let settled = site.files.settle();
+        assert!(settled.fault.is_some(), "{step}");
+        assert!(matches!(&settled.events[..], [PartEvent::Grown { duration_ms: 200, .. }]), "{step}");
+        assert_eq!(site.agreed("t1"), 2);
+        assert!(site.disk.steps().contains(&"sync t1.mp4".to_owned()));
+    }
+}
+
+#[test]
 fn a_track_that_ends_is_closed_in_its_round() {
     let mut site = Site::with(2);
     (1..=2).for_each(|track| site.fragments(track, 0..1));

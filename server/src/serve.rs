@@ -239,7 +239,7 @@ fn watch_media(platform: &Arc<Platform>, rooms: &Arc<Rooms>) {
     let metrics = &platform.metrics;
     let latest = Arc::new(Mutex::new(rongtong_media_core::shard::ShardStats::default()));
     type Read = fn(&rongtong_media_core::shard::ShardStats) -> u64;
-    let lines: [(&'static str, &'static str, &'static str, Read); 12] = [
+    let lines: [(&'static str, &'static str, &'static str, Read); 15] = [
         ("media_transports", "", "WebRTC connections", |s| s.transports),
         ("media_tracks", "", "Tracks on the shards", |s| s.tracks),
         ("media_subscriptions", "", "Subscriptions on the shards", |s| s.subscriptions),
@@ -251,6 +251,9 @@ fn watch_media(platform: &Arc<Platform>, rooms: &Arc<Rooms>) {
         ("media_panics", "", "Faults inside the packet path, each the end of one piece of work", |s| s.panics),
         ("media_keyframe_requests", "", "Keyframe requests sent to publishers", |s| s.keyframe_requests),
         ("media_send_errors", "", "Datagrams the system would not take", |s| s.send_errors),
+        ("media_data_refused", "", "Lossy messages beyond what a participant may send", |s| s.data_refused),
+        ("media_data_delayed", "", "Times a reliable message had to wait for its sender's budget", |s| s.data_delayed),
+        ("media_data_unsent", "", "Messages that a participant's line did not take", |s| s.data_unsent),
         ("media_feed_dropped", "", "Adapter packets dropped because a shard was behind", |s| s.feed_dropped),
     ];
     let gauges: Vec<_> = lines

@@ -38,6 +38,10 @@ impl SignalingMetrics {
     }
 
     pub(crate) fn discard(&self, reason: &'static str) {
-        self.discarded.get_or_create(&vec![("reason", reason.to_owned())]).inc();
+        self.discards(reason, 1);
+    }
+
+    pub(crate) fn discards(&self, reason: &'static str, count: u64) {
+        self.discarded.get_or_create(&vec![("reason", reason.to_owned())]).inc_by(count);
     }
 }

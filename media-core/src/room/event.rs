@@ -58,8 +58,6 @@ pub struct DataMessage {
 pub enum RoomEvent {
     /// To everybody: the room is gone.
     Closed(LeaveReason),
-    /// To everybody it is meant for.
-    Data(DataMessage),
     /// To the publisher: nobody (`false`) or somebody (`true`) wants these layers, low to high.
     LayersWanted {
         track: TrackSid,

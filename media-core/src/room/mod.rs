@@ -9,6 +9,7 @@
 //! participant and observer of that room before the call that made it returns.
 
 mod event;
+mod inbox;
 mod info;
 mod permission;
 mod registry;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use crate::media::{DataKind, Keyframes, SourcePacket, TapItem};
 pub use event::{DataMessage, LeaveReason, Quality, RoomEvent, Speaker};
+pub use inbox::DataReceiver;
 pub use info::{
     CodecPolicy, Join, Layer, LayerQuality, Layout, LayoutMode, ParticipantInfo, ParticipantKind, ParticipantState,
     RoomInfo, RoomOptions, TrackInfo, TrackSpec,

@@ -1,5 +1,6 @@
 //! One room: who is in it, what they publish, and telling everybody about it.
 
+use super::inbox::{DataReceiver, Inbox, inbox};
 use super::registry::WeakRooms;
 use super::{
     CodecPolicy, DataMessage, Join, Keyframes, Layout, LeaveReason, ParticipantInfo, ParticipantState, Permission,
@@ -60,6 +61,8 @@ pub struct ParticipantChange {
 struct Member {
     info: Arc<ParticipantInfo>,
     events: mpsc::Sender<RoomEvent>,
+    /// For who receives data messages.
+    inbox: Option<Inbox>,
     tracks: Vec<(Arc<TrackInfo>, TrackKey)>,
     clock: Arc<SourceClock>,
 }
@@ -207,7 +210,13 @@ impl Room {
             version: 1,
             tracks: Vec::new(),
         });
-        state.members.push(Member { info: info.clone(), events: sender, tracks: Vec::new(), clock: Arc::default() });
+        state.members.push(Member {
+            info: info.clone(),
+            events: sender,
+            inbox: None,
+            tracks: Vec::new(),
+            clock: Arc::default(),
+        });
         if info.kind.keeps_room_open() {
             state.empty_since = None;
         }
@@ -367,20 +376,25 @@ impl Room {
         Ok(())
     }
 
-    /// Delivers to those it names, or to everybody but the sender.
-    pub fn send_data(&self, message: DataMessage) {
+    /// Messages for a participant, from now on; nobody else gets them then.
+    pub fn receive_data(&self, sid: &ParticipantSid) -> Result<DataReceiver, RoomError> {
         let mut state = self.state.lock();
-        let from = message.from.as_ref().map(|(sid, _)| sid.clone());
-        let event = RoomEvent::Data(message.clone());
-        let mut overrun = Vec::new();
-        for member in &state.members {
-            let addressed = message.to.is_empty() || message.to.contains(&member.info.identity);
-            if addressed && Some(&member.info.sid) != from.as_ref() && member.events.try_send(event.clone()).is_err() {
-                overrun.push(member.info.sid.clone());
-            }
-        }
-        state.observers.retain(|observer| observer.try_send(event.clone()).is_ok());
-        self.throw_out(&mut state, overrun);
+        let member = state.members.iter_mut().find(|member| member.info.sid == *sid).ok_or(RoomError::NoParticipant)?;
+        let (inbox, receiver) = inbox();
+        member.inbox = Some(inbox);
+        Ok(receiver)
+    }
+
+    /// Delivers to those it names, or to everybody but the sender. Returns how many were too far
+    /// behind to get it.
+    pub fn send_data(&self, message: &DataMessage) -> usize {
+        let state = self.state.lock();
+        let from = message.from.as_ref().map(|(sid, _)| sid);
+        let addressed = |member: &&Member| {
+            Some(&member.info.sid) != from && (message.to.is_empty() || message.to.contains(&member.info.identity))
+        };
+        let inboxes = state.members.iter().filter(addressed).filter_map(|member| member.inbox.as_ref());
+        inboxes.filter(|inbox| !inbox.push(message)).count()
     }
 
     pub fn set_recording(&self, on: bool) {

@@ -3,6 +3,7 @@
 
 pub mod data;
 pub mod dtls;
+pub mod flow;
 pub mod ice;
 
 use std::net::SocketAddr;

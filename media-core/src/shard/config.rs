@@ -2,11 +2,11 @@
 //! declarative states that replace the ones before.
 
 use super::{RoomKey, SourceFeed, SubKey, TrackKey, TransportKey};
-use crate::media::{CodecParams, DataKind, Keyframes, Kind, Source};
+use crate::media::{CodecParams, Keyframes, Kind, Source};
 use crate::session::dtls::DtlsIdentity;
+use crate::session::flow::DataLink;
 use crate::session::ice::IceCredentials;
-use bytes::Bytes;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -101,6 +101,7 @@ pub struct TransportInit {
     /// We open the data channels (a subscriber connection).
     pub opens_data: bool,
     pub events: mpsc::UnboundedSender<TransportEvent>,
+    pub data: DataLink,
     /// The other connection of the same participant: what one learns of the way, both know.
     pub pair: Option<TransportKey>,
 }
@@ -109,26 +110,12 @@ pub struct TransportInit {
 pub enum TransportEvent {
     /// ICE and DTLS are done.
     Connected,
-    Data {
-        kind: DataKind,
-        payload: Bytes,
-    },
-    DataOpen,
     /// No ICE check for a while; it may come back.
     Disconnected,
     /// It will not come back.
     Failed(String),
     /// The peer is back after `Disconnected`.
     Recovered,
-    /// The first media packet of a receive section's track.
-    TrackStarted {
-        track: TrackKey,
-    },
-    /// The address in use, for statistics only; never logged.
-    Path {
-        tcp: bool,
-        remote: SocketAddr,
-    },
 }
 
 /// A track as its shard knows it.

@@ -235,6 +235,7 @@ impl ShardCore {
 
     pub(super) fn remove_transport(&mut self, key: TransportKey, now: Instant) {
         let Some(mut transport) = self.transports.remove(&key) else { return };
+        self.data_of_the_gone.add(transport.data_counts());
         transport.close(&mut self.egress, now);
         self.ufrags.retain(|_, owner| *owner != key);
         for path in transport.paths() {

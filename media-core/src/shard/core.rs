@@ -10,6 +10,7 @@ use super::{Command, RoomKey, ShardEvent, ShardStats, SubKey, TrackKey, Transpor
 use crate::clock::RoomClock;
 use crate::media::SourcePacket;
 use crate::session::Path;
+use crate::session::flow::DataCounts;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rtc_srtp::crypto::RTCCryptoProvider;
@@ -49,6 +50,8 @@ pub(super) struct ShardCore {
     pub(super) delayed: Vec<(Instant, TrackKey)>,
     next_levels: Instant,
     pub(super) stats: ShardStats,
+    /// Of transports that are no more.
+    pub(super) data_of_the_gone: DataCounts,
 }
 
 impl ShardCore {
@@ -76,6 +79,7 @@ impl ShardCore {
             delayed: Vec::new(),
             next_levels: now + LEVELS_EVERY,
             stats: ShardStats::default(),
+            data_of_the_gone: DataCounts::default(),
         }
     }
 
@@ -139,10 +143,15 @@ impl ShardCore {
 
     /// Counts of its own; the loop adds those of the sockets.
     pub fn snapshot(&self) -> ShardStats {
+        let mut data = self.data_of_the_gone;
+        self.transports.values().for_each(|transport| data.add(transport.data_counts()));
         ShardStats {
             transports: self.transports.len() as u64,
             tracks: self.tracks.len() as u64,
             subscriptions: self.tracks.values().map(|track| track.subs.len() as u64).sum(),
+            data_refused: data.refused,
+            data_delayed: data.delayed,
+            data_unsent: data.unsent,
             ..self.stats.clone()
         }
     }

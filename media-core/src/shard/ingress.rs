@@ -1,6 +1,6 @@
 //! Datagrams from outside, and the fan-out of what they carry.
 
-use super::config::{PayloadMap, TransportEvent};
+use super::config::PayloadMap;
 use super::core::ShardCore;
 use super::egress::{deliver, ready_for_media};
 use super::track::{InOrder, RETIRED_FOR, Readers, Track};
@@ -57,9 +57,6 @@ impl ShardCore {
                 }
                 let before = self.paths.insert(path, key);
                 self.egress.push(&checked.response, path);
-                if checked.path_changed {
-                    transport.tell(TransportEvent::Path { tcp: matches!(path, Path::Tcp(_)), remote: source });
-                }
                 // An address that was another's: that one is gone from there.
                 if let Some(before) = before.filter(|before| *before != key)
                     && let Some(other) = self.transports.get_mut(&before)
@@ -146,15 +143,6 @@ impl ShardCore {
         } else {
             (header.sequence, payload, Some(header.ssrc))
         };
-        let transport_key = transport.key;
-        if let Some(track) = self.tracks.get_mut(&key)
-            && !track.started
-        {
-            track.started = true;
-            if let Some(transport) = self.transports.get(&transport_key) {
-                transport.tell(TransportEvent::TrackStarted { track: key });
-            }
-        }
         let red = if red { primary } else { None };
         self.ingest(key, route.layer, Incoming { sequence, header, payload, ssrc, level, red }, now);
         true

@@ -194,6 +194,12 @@ pub struct ShardStats {
     pub keyframe_requests: u64,
     pub panics: u64,
     pub feed_dropped: u64,
+    /// Lossy messages beyond what a peer may send or its session takes.
+    pub data_refused: u64,
+    /// Times that a reliable message had to wait for the same reasons.
+    pub data_delayed: u64,
+    /// Messages that a peer's line did not take.
+    pub data_unsent: u64,
 }
 
 impl ShardStats {
@@ -216,6 +222,9 @@ impl ShardStats {
         self.keyframe_requests += other.keyframe_requests;
         self.panics += other.panics;
         self.feed_dropped += other.feed_dropped;
+        self.data_refused += other.data_refused;
+        self.data_delayed += other.data_delayed;
+        self.data_unsent += other.data_unsent;
     }
 }
 

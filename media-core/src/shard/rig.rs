@@ -12,6 +12,7 @@ use crate::rtp::packet::{Kind as Packet, RtpHeader, RtpView, classify, write_hea
 use crate::rtp::rtcp::{self, Rtcp};
 use crate::session::Path;
 use crate::session::dtls::{DtlsIdentity, SrtpPair};
+use crate::session::flow::{DataLink, INBOX};
 use crate::session::ice::{IceCredentials, testing};
 use bytes::Bytes;
 use rtc_srtp::context::Context;
@@ -113,6 +114,7 @@ impl Rig {
             identity: IDENTITY.clone(),
             opens_data,
             events: sender,
+            data: DataLink { inbox: mpsc::channel(INBOX).0, backlog: Arc::default() },
             pair: None,
         };
         self.core.command(Command::AddTransport { key, init }, self.now);

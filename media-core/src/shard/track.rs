@@ -113,7 +113,6 @@ pub(super) struct Track {
     pub next_fed: Option<u64>,
     pub publisher: Option<TransportKey>,
     pub meter: LevelMeter,
-    pub started: bool,
     pub wanted: Option<[bool; 3]>,
     /// Since when fewer layers are wanted than the publisher was told.
     pub unwanted_since: Option<Instant>,
@@ -131,7 +130,6 @@ impl Track {
             next_fed: None,
             publisher: None,
             meter: LevelMeter::default(),
-            started: false,
             wanted: None,
             unwanted_since: None,
             config,

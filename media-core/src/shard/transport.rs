@@ -10,8 +10,9 @@ use crate::rtp::ext;
 use crate::rtp::packet::{Extensions, RtpHeader, write_header};
 use crate::rtp::twcc::TwccReceiver;
 use crate::session::Path;
-use crate::session::data::{DataChannels, DataOutput};
+use crate::session::data::DataChannels;
 use crate::session::dtls::{Dtls, DtlsOutput, SrtpPair};
+use crate::session::flow::{Backlog, DataCounts};
 use crate::session::ice::{CONNECT_TIMEOUT, DISCONNECTED_AFTER, FAILED_AFTER, IceLite};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -52,6 +53,7 @@ pub(super) struct Transport {
     dtls: Dtls,
     srtp: Option<Box<SrtpPair>>,
     data: DataChannels,
+    backlog: Arc<Backlog>,
     events: mpsc::UnboundedSender<TransportEvent>,
     pub config: Option<Arc<TransportConfig>>,
     routes: HashMap<u32, Route>,
@@ -89,7 +91,8 @@ impl Transport {
             ice: IceLite::new(init.local_ice, now),
             dtls: Dtls::new(init.identity),
             srtp: None,
-            data: DataChannels::new(init.opens_data),
+            backlog: init.data.backlog.clone(),
+            data: DataChannels::new(init.opens_data, init.data),
             events: init.events,
             config: None,
             routes: HashMap::new(),
@@ -253,7 +256,6 @@ impl Transport {
         let Some(config) = self.config.clone() else { return };
         let mut outputs = Vec::new();
         let result = self.dtls.handle(datagram, &config.fingerprint, now, &mut outputs);
-        let mut data = Vec::new();
         for output in outputs {
             match output {
                 DtlsOutput::Connected(pair) => {
@@ -262,7 +264,7 @@ impl Transport {
                     self.state = State::Connected;
                     self.tell(TransportEvent::Connected);
                 }
-                DtlsOutput::Application(record) => self.data.handle(record.freeze(), now, &mut data),
+                DtlsOutput::Application(record) => self.data.handle(record.freeze(), now),
                 DtlsOutput::PeerClosed => self.fail("the peer closed the connection".into()),
             }
         }
@@ -274,25 +276,25 @@ impl Transport {
                 return;
             }
         }
-        self.after_data(data, egress, now);
+        self.after_data(egress, now);
     }
 
     pub fn send_data(&mut self, kind: crate::media::DataKind, payload: Bytes, egress: &mut Egress, now: Instant) {
+        let length = payload.len();
         self.data.send(kind, payload, now);
-        self.after_data(Vec::new(), egress, now);
+        self.after_data(egress, now);
+        self.backlog.taken(length);
     }
 
-    fn after_data(&mut self, outputs: Vec<DataOutput>, egress: &mut Egress, now: Instant) {
-        for output in outputs {
-            match output {
-                DataOutput::Message { kind, payload } => self.tell(TransportEvent::Data { kind, payload }),
-                DataOutput::Open => self.tell(TransportEvent::DataOpen),
-                DataOutput::Closed => {}
-            }
-        }
+    pub fn data_counts(&self) -> DataCounts {
+        self.data.counts()
+    }
+
+    fn after_data(&mut self, egress: &mut Egress, now: Instant) {
         if self.dtls.is_connected() {
             let _ = self.data.flush(&mut self.dtls, now);
         }
+        self.data.report();
         self.flush_dtls(egress);
     }
 
@@ -352,7 +354,6 @@ impl Transport {
 
     /// Timers of DTLS and SCTP, and how long the peer has been silent.
     pub fn tick(&mut self, egress: &mut Egress, now: Instant) {
-        let mut data = Vec::new();
         if self.dtls.poll_timeout().is_some_and(|at| at <= now)
             && let Err(error) = self.dtls.handle_timeout(now)
         {
@@ -361,9 +362,9 @@ impl Transport {
             return;
         }
         if self.data.poll_timeout().is_some_and(|at| at <= now) {
-            self.data.handle_timeout(now, &mut data);
+            self.data.handle_timeout(now);
         }
-        self.after_data(data, egress, now);
+        self.after_data(egress, now);
         let silent = self.ice.silent_for(now);
         match self.state {
             State::Connecting if silent > CONNECT_TIMEOUT => self.fail("no connectivity check arrived in time".into()),

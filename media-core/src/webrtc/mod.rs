@@ -8,4 +8,4 @@ mod connection;
 mod peer;
 pub mod sdp;
 
-pub use peer::{Peer, PeerError, PeerEvent, SdpAnswer, Target, Topology, TrackSettings};
+pub use peer::{Peer, PeerError, PeerEvent, PeerInputs, SdpAnswer, Target, Topology, TrackSettings};

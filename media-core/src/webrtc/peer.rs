@@ -12,6 +12,7 @@ use crate::ids::{ParticipantSid, TrackSid};
 use crate::media::{Codec, Kind};
 use crate::room::{DataKind, Keyframes, LayerQuality, ParticipantInfo, Room, RoomError, TrackInfo, TrackSpec};
 use crate::session::dtls::DtlsIdentity;
+use crate::session::flow::{Backlog, DataLink, INBOX};
 use crate::session::ice::IceCredentials;
 use crate::shard::{Command, ShardHandle, SubKey, TrackKey, TransportEvent, TransportInit, TransportKey};
 use bytes::Bytes;
@@ -80,13 +81,17 @@ pub struct TrackSettings {
     pub priority: u32,
 }
 
+/// What a peer has for its session.
+#[derive(Debug)]
+pub struct PeerInputs {
+    pub events: mpsc::Receiver<PeerEvent>,
+    /// Messages from the client; those of a flood have been dropped or wait where they come from.
+    pub data: mpsc::Receiver<(DataKind, Bytes)>,
+}
+
 #[derive(Debug)]
 pub enum PeerEvent {
     Connected(Target),
-    Data {
-        kind: DataKind,
-        payload: Bytes,
-    },
     Disconnected(Target),
     Failed(Target),
     /// The server's offer for the subscriber connection.
@@ -160,6 +165,8 @@ pub struct Peer {
     shard: ShardHandle,
     events: mpsc::Sender<PeerEvent>,
     overrun: Arc<Notify>,
+    /// Of the connection that data goes out on.
+    backlog: Arc<Backlog>,
     runtime: tokio::runtime::Handle,
     state: Mutex<State>,
     me: Weak<Peer>,
@@ -174,13 +181,15 @@ impl Peer {
         room: Arc<Room>,
         participant: &ParticipantInfo,
         topology: Topology,
-    ) -> Result<(Arc<Self>, mpsc::Receiver<PeerEvent>), PeerError> {
+    ) -> Result<(Arc<Self>, PeerInputs), PeerError> {
         let identity = room.rooms().ok_or(PeerError::Closed)?.identity.clone();
         let shard = room.shard().clone();
         let (events, receiver) = mpsc::channel(1024);
+        let (data_inbox, data) = mpsc::channel(INBOX);
+        let backlog = Arc::new(Backlog::default());
         let runtime = tokio::runtime::Handle::current();
         let sid = participant.sid.clone();
-        let connect = |target: Target, opens_data: bool, pair: Option<TransportKey>| {
+        let connect = |target: Target, opens_data: bool, pair: Option<TransportKey>, backlog: Arc<Backlog>| {
             let key = TransportKey::next();
             let local_ice = IceCredentials::random();
             let (sender, transport_events) = mpsc::unbounded_channel();
@@ -190,6 +199,7 @@ impl Peer {
                 identity: identity.clone(),
                 opens_data,
                 events: sender,
+                data: DataLink { inbox: data_inbox.clone(), backlog },
                 pair,
             };
             shard.send(Command::AddTransport { key, init });
@@ -197,9 +207,15 @@ impl Peer {
             runtime.spawn(relay(target, transport_events, events.clone()));
             Connection::new(key, local_ice)
         };
-        let publisher = connect(Target::Publisher, false, None);
-        let subscriber =
-            (topology == Topology::Dual).then(|| connect(Target::Subscriber, true, Some(publisher.transport)));
+        // Data goes out on the connection that carries subscriptions: only that one's counts.
+        let (publisher, subscriber) = match topology {
+            Topology::Single => (connect(Target::Publisher, false, None, backlog.clone()), None),
+            Topology::Dual => {
+                let publisher = connect(Target::Publisher, false, None, Arc::default());
+                let pair = Some(publisher.transport);
+                (publisher, Some(connect(Target::Subscriber, true, pair, backlog.clone())))
+            }
+        };
         let peer = Arc::new_cyclic(|me| Self {
             room: room.clone(),
             sid,
@@ -208,6 +224,7 @@ impl Peer {
             shard,
             events,
             overrun: Arc::default(),
+            backlog,
             runtime,
             state: Mutex::new(State {
                 publisher,
@@ -229,7 +246,7 @@ impl Peer {
             // The client waits for its subscriber connection even when there is nothing to see.
             peer.schedule(&mut peer.state.lock());
         }
-        Ok((peer, receiver))
+        Ok((peer, PeerInputs { events: receiver, data }))
     }
 
     pub fn topology(&self) -> Topology {
@@ -524,10 +541,22 @@ impl Peer {
         self.room.unpublish(track);
     }
 
+    /// Sends a message on. Who sends many waits for [`Self::takes_data`] between them.
     pub fn send_data(&self, kind: DataKind, payload: Bytes) {
+        self.backlog.hand_over(payload.len());
         let state = self.state.lock();
         let connection = state.subscriber.as_ref().unwrap_or(&state.publisher);
         self.shard.send(Command::SendData { transport: connection.transport, kind, payload });
+    }
+
+    /// Whether what is on its way to the client is little enough for more.
+    pub fn takes_data(&self) -> bool {
+        self.backlog.is_open()
+    }
+
+    /// Waits until [`Self::takes_data`].
+    pub async fn data_taken(&self) {
+        self.backlog.opened().await;
     }
 
     /// After a resume: the subscriber connection gets new ICE credentials and a new offer (Dual).
@@ -736,13 +765,11 @@ async fn relay(
     while let Some(event) = incoming.recv().await {
         let event = match event {
             TransportEvent::Connected | TransportEvent::Recovered => PeerEvent::Connected(target),
-            TransportEvent::Data { kind, payload } => PeerEvent::Data { kind, payload },
             TransportEvent::Disconnected => PeerEvent::Disconnected(target),
             TransportEvent::Failed(why) => {
                 tracing::info!(?target, why, "webrtc transport failed");
                 PeerEvent::Failed(target)
             }
-            TransportEvent::DataOpen | TransportEvent::TrackStarted { .. } | TransportEvent::Path { .. } => continue,
         };
         if outgoing.send(event).await.is_err() {
             return;

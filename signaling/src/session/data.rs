@@ -44,12 +44,17 @@ impl Session {
             // Speakers are found by the server, and metrics are for nobody here.
             #[allow(deprecated)]
             None | Some(Value::Speaker(_) | Value::Metrics(_)) => self.shared.metrics.discard("data_unused"),
-            Some(_) => self.room.send_data(DataMessage {
-                kind,
-                from: Some((self.sid.clone(), self.identity.clone())),
-                to,
-                payload: Bytes::from(packet.encode_to_vec()),
-            }),
+            Some(_) => {
+                let missed = self.room.send_data(&DataMessage {
+                    kind,
+                    from: Some((self.sid.clone(), self.identity.clone())),
+                    to,
+                    payload: Bytes::from(packet.encode_to_vec()),
+                });
+                if missed > 0 {
+                    self.shared.metrics.discards("data_receiver_behind", missed as u64);
+                }
+            }
         }
     }
 

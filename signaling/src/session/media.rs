@@ -96,7 +96,6 @@ impl Session {
                     ParticipantChange { state: Some(ParticipantState::Active), ..ParticipantChange::default() };
                 let _ = self.room.update_participant(&self.sid, active);
             }
-            PeerEvent::Data { kind, payload } => self.data_from_client(kind, &payload),
             PeerEvent::Disconnected(target) => tracing::debug!(participant = %self.sid, ?target, "media disconnected"),
             PeerEvent::Failed(target) => {
                 tracing::debug!(participant = %self.sid, ?target, "media failed");

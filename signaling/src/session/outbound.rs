@@ -14,7 +14,6 @@ impl Session {
     pub(super) fn on_room_event(&mut self, event: RoomEvent) -> Flow {
         match event {
             RoomEvent::Closed(reason) | RoomEvent::Removed(reason) => return Flow::End { reason, told: false },
-            RoomEvent::Data(message) => self.data_to_client(message),
             RoomEvent::LayersWanted { track, wanted } => {
                 if let Some(info) = self.room.track(&track) {
                     self.send(Response::SubscribedQualityUpdate(wire::subscribed_quality(&info, wanted)));

@@ -10,11 +10,12 @@ use crate::board::Board;
 use crate::join::JoinParams;
 use crate::token::Claims;
 use crate::wire::{self, LeaveAction};
+use bytes::Bytes;
 use livekit_protocol as proto;
 use livekit_protocol::DisconnectReason;
 use livekit_protocol::signal_response::Message as Response;
 use rongtong_media_core::ids::{Identity, ParticipantSid, TrackSid};
-use rongtong_media_core::room::{LeaveReason, Permission, Room, RoomEvent};
+use rongtong_media_core::room::{DataKind, DataReceiver, LeaveReason, Permission, Room, RoomEvent};
 use rongtong_media_core::webrtc::{Peer, PeerEvent};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -80,7 +81,11 @@ pub(crate) struct Session {
 /// Where a session hears from.
 pub(crate) struct Inputs {
     pub room: mpsc::Receiver<RoomEvent>,
+    /// From other participants to the client.
+    pub room_data: DataReceiver,
     pub peer: mpsc::Receiver<PeerEvent>,
+    /// From the client to other participants.
+    pub data: mpsc::Receiver<(DataKind, Bytes)>,
     pub commands: mpsc::Receiver<Command>,
     pub client: mpsc::Receiver<(LinkId, FromClient)>,
 }
@@ -98,6 +103,16 @@ impl Session {
                     None => Flow::End { reason: LeaveReason::Overrun, told: false },
                 },
                 Some(event) = inputs.peer.recv() => self.on_peer_event(event),
+                Some((kind, payload)) = inputs.data.recv() => {
+                    self.data_from_client(kind, &payload);
+                    Flow::Continue
+                }
+                message = inputs.room_data.recv(), if self.peer.takes_data() => {
+                    self.data_to_client(message);
+                    Flow::Continue
+                }
+                // Only to look again: what waited may go now.
+                () = self.peer.data_taken(), if !self.peer.takes_data() => Flow::Continue,
                 () = self.peer.overrun() => Flow::End { reason: LeaveReason::Overrun, told: false },
                 Some(command) = inputs.commands.recv() => self.on_command(command),
                 _ = refresh.tick() => self.refresh_token(),

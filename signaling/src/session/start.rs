@@ -73,7 +73,8 @@ pub(crate) fn open(
     })?;
     let info = membership.info;
     let seat = Seat { room: room.clone(), sid: info.sid.clone(), reason: LeaveReason::ConnectionLost };
-    let (peer, peer_events) = Peer::new(room.clone(), &info, params.topology)?;
+    let room_data = room.receive_data(&info.sid)?;
+    let (peer, peer_inputs) = Peer::new(room.clone(), &info, params.topology)?;
 
     let (commands, command_inputs) = mpsc::channel::<Command>(COMMANDS);
     let (from_client, client_inputs) = mpsc::channel(FROM_CLIENT);
@@ -108,7 +109,14 @@ pub(crate) fn open(
         room,
         seat,
     };
-    let inputs = Inputs { room: membership.events, peer: peer_events, commands: command_inputs, client: client_inputs };
+    let inputs = Inputs {
+        room: membership.events,
+        room_data,
+        peer: peer_inputs.events,
+        data: peer_inputs.data,
+        commands: command_inputs,
+        client: client_inputs,
+    };
     Ok(Entrance { session, inputs, from_client })
 }
 

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use retina::client::{
     Described, InitialSequenceNumberPolicy, InitialTimestampPolicy, PacketItem, PlayOptions, Playing, Session,
     SessionGroup, SessionOptions, SetupOptions, TcpTransportOptions, TeardownPolicy, Transport as RetinaTransport,
-    UdpTransportOptions, UnknownRtcpSsrcPolicy,
+    UnknownRtcpSsrcPolicy,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -144,10 +144,8 @@ impl CameraSession {
         let (mut session, plan, seen) = trace.step("describe", limit, describe).await?;
 
         let setup = async {
-            let transport = match target.transport {
-                Transport::Tcp => RetinaTransport::Tcp(TcpTransportOptions::default()),
-                Transport::Udp => RetinaTransport::Udp(UdpTransportOptions::default()),
-            };
+            // Whatever the relay asks the camera for.
+            let transport = RetinaTransport::Tcp(TcpTransportOptions::default());
             for stream in [&plan.video, &plan.audio].into_iter().flatten() {
                 let options = SetupOptions::default().transport(transport.clone());
                 session

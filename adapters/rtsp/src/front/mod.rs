@@ -2,10 +2,10 @@
 //! cameras need it, and to retina as retina wants it.
 //!
 //! retina has no hooks for authentication, for what an answer says or for keep-alives, and
-//! opens its own socket. So it is given the address of a listener of ours: bound to the local
-//! address that the camera is reached from (UDP ports that retina opens are then the right
-//! ones), for one connection that must come from the same host. What passes is described in
-//! `docs/protocols/RTSP.md`. Credentials stay on the camera's side.
+//! opens its own socket. So it is given the address of a listener of ours on the loopback
+//! interface, for one connection, in which everything goes interleaved, however the camera sends
+//! its packets. What passes is described in `docs/protocols/RTSP.md`. Credentials stay on the
+//! camera's side.
 
 mod describe;
 mod digest;
@@ -24,7 +24,7 @@ use crate::reason::{Failure, Reason};
 use crate::session::Target;
 use parking_lot::Mutex;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
@@ -108,13 +108,7 @@ pub(crate) async fn open(
         Failure::new(reason, error.to_string())
     })?;
     let _ = camera.set_nodelay(true);
-    let mut local = camera.local_addr().map_err(internal)?;
-    local.set_port(0);
-    if matches!(local.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()) {
-        // A URL can't name its scope.
-        local = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
-    }
-    let listener = TcpListener::bind(local).await.map_err(internal)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(internal)?;
     let local = listener.local_addr().map_err(internal)?;
 
     let port = real.port().map(|port| format!(":{port}")).unwrap_or_default();
@@ -126,25 +120,16 @@ pub(crate) async fn open(
 
     let seen = Seen { found: Arc::default(), secrets };
     let (noted, credentials, habits) = (seen.clone(), target.credentials.clone(), habits.clone());
+    let transport = target.transport;
     tokio::spawn(async move {
-        let Ok(Some(retina)) = tokio::time::timeout(limit, accept(listener, local.ip())).await else { return };
+        let Ok(Ok((retina, _))) = tokio::time::timeout(limit, listener.accept()).await else { return };
+        let _ = retina.set_nodelay(true);
         let names = relay::Names { origin, ours };
         // It is dropped, and with it retina's connection, after the failure is noted.
-        let mut relay = relay::Relay::new(camera, retina, names, credentials, noted.clone(), habits);
+        let mut relay = relay::Relay::new(camera, retina, names, transport, credentials, noted.clone(), habits);
         if let Err(failure) = relay.run().await {
             noted.note(failure);
         }
     });
     Ok((url, seen))
-}
-
-/// The first connection of this host.
-async fn accept(listener: TcpListener, host: IpAddr) -> Option<TcpStream> {
-    loop {
-        let (stream, peer) = listener.accept().await.ok()?;
-        if peer.ip() == host {
-            let _ = stream.set_nodelay(true);
-            return Some(stream);
-        }
-    }
 }

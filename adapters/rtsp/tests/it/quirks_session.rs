@@ -65,12 +65,17 @@ async fn a_camera_that_answers_with_udp_is_told_as_a_refusal_of_tcp() {
 }
 
 /// Sessions that cut off after 1.8 s without what counts; the camera stays in one for 5 s.
-async fn is_kept_alive(session: &'static str, counts: impl Fn(&Ask) -> bool + Send + Sync + 'static, sessions: usize) {
+async fn is_kept_alive(
+    transport: &str,
+    session: &'static str,
+    counts: impl Fn(&Ask) -> bool + Send + Sync + 'static,
+    sessions: usize,
+) {
     let dir = tempfile::tempdir().unwrap();
     let site = Site::open(dir.path()).await;
     let cut_off: Option<(Duration, Counts)> = Some((Duration::from_millis(1_800), Box::new(counts)));
     let camera = Scripted::start(Script { session, cut_off, ..Script::default() }).await;
-    let id = site.add(&camera.url(), json!({ "keep": true })).await;
+    let id = site.add(&camera.url(), json!({ "keep": true, "transport": transport })).await;
     site.reaches(&id, "live").await;
     tokio::time::sleep(Duration::from_secs(if sessions > 1 { 8 } else { 5 })).await;
     assert_eq!(site.camera(&id).await["state"], "live");
@@ -80,14 +85,16 @@ async fn is_kept_alive(session: &'static str, counts: impl Fn(&Ask) -> bool + Se
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_is_kept_alive_by_whatever_the_camera_counts() {
     let report = |ask: &Ask| ask.method == "$" && ask.bytes.get(4..6) == Some(&[0x81, 201]);
+    let report_over_udp = |ask: &Ask| ask.method == "udp" && ask.bytes.len() == 52 && ask.bytes[..2] == [0x81, 201];
     tokio::join!(
-        is_kept_alive(";timeout=2", |ask| ask.method == "GET_PARAMETER", 1),
-        is_kept_alive("; Timeout = \"2\"", |ask| ask.method == "OPTIONS", 1),
-        is_kept_alive(";timeout=2s", report, 1),
+        is_kept_alive("tcp", ";timeout=2", |ask| ask.method == "GET_PARAMETER", 1),
+        is_kept_alive("tcp", "; Timeout = \"2\"", |ask| ask.method == "OPTIONS", 1),
+        is_kept_alive("tcp", ";timeout=2s", report, 1),
+        is_kept_alive("udp", ";timeout=2s", report_over_udp, 1),
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn how_long_a_session_lasts_is_learned_where_it_is_not_announced() {
-    is_kept_alive("", |ask| ask.method == "GET_PARAMETER", 2).await;
+    is_kept_alive("tcp", "", |ask| ask.method == "GET_PARAMETER", 2).await;
 }

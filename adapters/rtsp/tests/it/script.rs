@@ -1,5 +1,6 @@
-//! A camera that plays a script: an RTSP server over TCP whose every answer a test may replace,
-//! and that sends G.711 with a counter in it, so that what arrives can be told.
+//! A camera that plays a script: an RTSP server whose every answer a test may replace, and that
+//! sends G.711 with a counter in it, so that what arrives can be told; over UDP from another port
+//! than it announces.
 
 use rongtong_rtsp::address::{CameraUrl, Credentials};
 use rongtong_rtsp::probe::{Probe, probe};
@@ -8,9 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-/// One request of the server's; interleaved data is a method `$`.
+/// One request of the server's; interleaved data is a method `$`, and a packet to the port for reports
+/// `udp`.
 #[derive(Clone, Debug)]
 pub struct Ask {
     pub method: String,
@@ -127,13 +129,14 @@ pub fn described(ask: &Ask, sdp: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn usual(ask: &Ask, script: &Script) -> Vec<u8> {
+fn usual(ask: &Ask, script: &Script, udp: Option<&Udp>) -> Vec<u8> {
     let session = format!("Session: 4711{}\r\n", script.session);
     match ask.method.as_str() {
         "OPTIONS" => answer(ask, "200 OK", &format!("Public: {}\r\n", script.public)),
         "DESCRIBE" => described(ask, &script.sdp),
         "SETUP" => {
-            let transport = (script.transport)(ask.header("transport"));
+            let ports = udp.map(|udp| format!(";server_port={}-{}", udp.port - 1, udp.port)).unwrap_or_default();
+            let transport = (script.transport)(ask.header("transport")) + &ports;
             answer(ask, "200 OK", &format!("{session}Transport: {transport}\r\n"))
         }
         "PLAY" | "TEARDOWN" => answer(ask, "200 OK", &session),
@@ -142,12 +145,45 @@ fn usual(ask: &Ask, script: &Script) -> Vec<u8> {
     }
 }
 
+struct Udp {
+    /// For reports.
+    listens: UdpSocket,
+    port: u16,
+    sends: UdpSocket,
+    to: u16,
+}
+
+impl Udp {
+    /// When that was asked for.
+    async fn of(ask: &Ask) -> Option<Self> {
+        let to = ask.header("transport").split_once("client_port=")?.1.split('-').next()?.parse().unwrap();
+        let listens = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let port = listens.local_addr().unwrap().port();
+        Some(Self { listens, port, sends: UdpSocket::bind("127.0.0.1:0").await.unwrap(), to })
+    }
+
+    async fn heard(udp: Option<&Self>) -> Ask {
+        let Some(udp) = udp else { return std::future::pending().await };
+        let mut bytes = vec![0; 2_000];
+        let (length, _) = udp.listens.recv_from(&mut bytes).await.unwrap();
+        bytes.truncate(length);
+        Ask { method: "udp".into(), uri: String::new(), headers: BTreeMap::new(), bytes }
+    }
+}
+
 async fn serve(mut stream: TcpStream, script: Arc<Script>, asks: Arc<Mutex<Vec<Ask>>>) -> std::io::Result<()> {
     let (mut buffer, mut packets, mut playing) = (Vec::new(), 0_u32, false);
     let mut media = tokio::time::interval(Duration::from_millis(20));
     let mut counted = Instant::now();
+    let mut udp = None;
     loop {
         tokio::select! {
+            ask = Udp::heard(udp.as_ref()) => {
+                if script.cut_off.as_ref().is_some_and(|(_, counts)| counts(&ask)) {
+                    counted = Instant::now();
+                }
+                asks.lock().unwrap().push(ask);
+            }
             read = stream.read_buf(&mut buffer) => {
                 if read? == 0 {
                     return Ok(());
@@ -160,7 +196,10 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, asks: Arc<Mutex<Vec<A
                     if ask.method == "$" {
                         continue;
                     }
-                    let bytes = (script.answer)(&ask).unwrap_or_else(|| usual(&ask, &script));
+                    if ask.method == "SETUP" {
+                        udp = Udp::of(&ask).await;
+                    }
+                    let bytes = (script.answer)(&ask).unwrap_or_else(|| usual(&ask, &script, udp.as_ref()));
                     stream.write_all(&bytes).await?;
                     playing |= ask.method == "PLAY" && bytes.starts_with(b"RTSP/1.0 200");
                 }
@@ -172,7 +211,11 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, asks: Arc<Mutex<Vec<A
                 if packets == 0 {
                     stream.write_all(&script.first).await?;
                 }
-                stream.write_all(&packet(&script, packets)).await?;
+                let bytes = packet(&script, packets);
+                match &udp {
+                    Some(udp) => drop(udp.sends.send_to(&bytes[4..], ("127.0.0.1", udp.to)).await?),
+                    None => stream.write_all(&bytes).await?,
+                }
                 packets += 1;
             }
         }

@@ -8,6 +8,7 @@ use super::{Relay, write};
 use crate::front::digest::{Auth, Challenge, challenges, named};
 use crate::front::keepalive::{KeepAlive, session};
 use crate::front::message::Message;
+use crate::front::setup::Chosen;
 use crate::front::{describe, setup};
 use crate::reason::{Failure, Reason};
 
@@ -37,7 +38,7 @@ impl Relay {
             self.send(pending).await?;
             return Ok(None);
         }
-        self.answered(&pending, status, message)
+        self.answered(&pending, status, message).await
     }
 
     /// Whether the request is to be sent again with an answer to this challenge.
@@ -71,7 +72,12 @@ impl Relay {
     }
 
     /// What retina is told of an answer.
-    fn answered(&mut self, pending: &Pending, status: u16, mut answer: Message) -> Result<Option<Message>, Failure> {
+    async fn answered(
+        &mut self,
+        pending: &Pending,
+        status: u16,
+        mut answer: Message,
+    ) -> Result<Option<Message>, Failure> {
         if let Some(alive) = &mut self.alive {
             alive.answered(&pending.method, &answer);
         }
@@ -79,7 +85,7 @@ impl Relay {
         if (200..300).contains(&status) {
             match pending.method.as_str() {
                 "DESCRIBE" => self.described(&mut answer)?,
-                "SETUP" => self.set_up(pending, &mut answer)?,
+                "SETUP" => self.set_up(pending, &mut answer).await?,
                 // Numbers and times announced here are often wrong, and none is used.
                 "PLAY" => {
                     answer.remove("RTP-Info");
@@ -109,19 +115,24 @@ impl Relay {
         Ok(())
     }
 
-    fn set_up(&mut self, pending: &Pending, answer: &mut Message) -> Result<(), Failure> {
+    async fn set_up(&mut self, pending: &Pending, answer: &mut Message) -> Result<(), Failure> {
         if let Some((id, timeout)) = answer.header("Session").map(session) {
             self.timeout = timeout.or(self.timeout);
             self.session.get_or_insert_with(|| id.to_owned());
         }
         // retina wants one, the same in each answer.
         answer.set("Session", self.session.as_deref().filter(|id| !id.is_empty()).unwrap_or("0"));
-        let peer = self.camera.peer_addr().map_err(|error| Failure::new(Reason::Closed, error.to_string()))?.ip();
+        let peer = self.camera.peer_addr().map_err(|error| Failure::new(Reason::Closed, error.to_string()))?;
         let asked = pending.request.header("Transport").unwrap_or_default();
-        let (transport, channel) = setup::transport(asked, answer.header("Transport"), peer, &self.channels)
+        let chosen = setup::chosen(asked, answer.header("Transport"), peer.ip(), &self.channels)
             .map_err(|refused| Failure::new(Reason::TransportRefused, refused.0))?;
-        self.channels.extend(channel);
-        answer.set("Transport", transport);
+        let channel = match chosen {
+            Chosen::Interleaved(channel) => Some(channel),
+            Chosen::Udp { ours, source, port } => self.ports.answered(ours, peer, source, port).await,
+        };
+        let channel = channel.ok_or_else(|| Failure::new(Reason::Internal, "an answer for no port of ours"))?;
+        self.channels.push(channel);
+        answer.set("Transport", setup::over_tcp(channel));
         Ok(())
     }
 

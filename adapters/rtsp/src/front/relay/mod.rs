@@ -2,6 +2,7 @@
 
 mod answers;
 mod requests;
+mod udp;
 
 use super::Seen;
 use super::digest::Auth;
@@ -10,18 +11,21 @@ use super::message::{Message, Piece, next_piece};
 use super::rtp::Stream;
 use crate::address::Credentials;
 use crate::reason::{Failure, Reason};
+use crate::session::Transport;
 use bytes::BytesMut;
 use requests::Pending;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use udp::Ports;
 
 /// Longest wait for a side to take what is written to it.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// Longest wait for the answer to a TEARDOWN.
 const TEARDOWN_LIMIT: Duration = Duration::from_secs(1);
 const READ_AT_ONCE: usize = 64 * 1024;
+const MOST_AT_ONCE: usize = 64;
 
 /// How the camera is called by its address, and by retina.
 pub struct Names {
@@ -35,6 +39,9 @@ pub struct Relay {
     camera: TcpStream,
     retina: TcpStream,
     names: Names,
+    transport: Transport,
+    /// Empty unless the packets come over UDP.
+    ports: Ports,
     credentials: Option<Credentials>,
     auth: Option<Auth>,
     seen: Seen,
@@ -44,7 +51,7 @@ pub struct Relay {
     session: Option<String>,
     /// URI of the newest DESCRIBE or PLAY, which stands for the whole presentation.
     whole: String,
-    /// First channels of the streams set up.
+    /// First channels, at retina's side, of the streams set up.
     channels: Vec<u8>,
     habits: Habits,
     /// As the camera announced it.
@@ -66,6 +73,7 @@ impl Relay {
         camera: TcpStream,
         retina: TcpStream,
         names: Names,
+        transport: Transport,
         credentials: Option<Credentials>,
         seen: Seen,
         habits: Habits,
@@ -74,6 +82,8 @@ impl Relay {
             camera,
             retina,
             names,
+            transport,
+            ports: Ports::default(),
             credentials,
             auth: None,
             seen,
@@ -120,11 +130,26 @@ impl Relay {
                     let mut out = Vec::new();
                     while let Some(piece) = next_piece(&mut from_camera).map_err(|error| not_rtsp(error, &from_camera))? {
                         match piece {
-                            Piece::Interleaved(data) => self.interleaved(&data, &mut out)?,
+                            Piece::Interleaved(data) => {
+                                let channel = data.get(1).copied().unwrap_or_default();
+                                self.data(channel, data.get(4..).unwrap_or_default(), &mut out)?;
+                            }
                             Piece::Message(message) => if let Some(answer) = self.hear(message).await? {
                                 out.extend_from_slice(&answer.encode());
                             },
                         }
+                    }
+                    if !out.is_empty() && write(&mut self.retina, &out).await.is_err() {
+                        self.tear_down(from_camera).await;
+                        return Ok(End::Retina);
+                    }
+                }
+                packet = self.ports.next(), if self.alive.is_some() => {
+                    let mut packets = vec![packet.map_err(|error| Failure::new(Reason::Closed, error.to_string()))?];
+                    packets.extend(std::iter::from_fn(|| self.ports.ready()).take(MOST_AT_ONCE));
+                    let mut out = Vec::new();
+                    for (channel, packet) in packets {
+                        self.data(channel, &packet, &mut out)?;
                     }
                     if !out.is_empty() && write(&mut self.retina, &out).await.is_err() {
                         self.tear_down(from_camera).await;
@@ -150,7 +175,10 @@ impl Relay {
     async fn keep_alive(&mut self) -> Result<(), Failure> {
         let mut reports = Vec::new();
         for (channel, stream) in &mut self.streams {
-            reports.extend(stream.heard.interleaved(channel.saturating_add(1)).into_iter().flatten());
+            let Some(report) = stream.heard.interleaved(channel.saturating_add(1)) else { continue };
+            if !self.ports.report(*channel, report.get(4..).unwrap_or_default()).await {
+                reports.extend(report);
+            }
         }
         write(&mut self.camera, &reports).await.map_err(|error| Failure::new(Reason::Closed, error.to_string()))?;
         let methods = self.alive.as_mut().map(KeepAlive::turn).unwrap_or_default();
@@ -166,9 +194,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Data of the camera's, and what retina gets of it.
-    fn interleaved(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
-        let (channel, packet) = (data.get(1).copied().unwrap_or_default(), data.get(4..).unwrap_or_default());
+    /// A packet of the camera's, and what retina gets of it: interleaved, however it came.
+    fn data(&mut self, channel: u8, packet: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         let mut packets = Vec::new();
         if self.channels.contains(&channel) {
             let stream = self.streams.entry(channel).or_default();

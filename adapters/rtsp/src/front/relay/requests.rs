@@ -4,7 +4,9 @@
 
 use super::{Relay, write};
 use crate::front::message::Message;
+use crate::front::setup;
 use crate::reason::{Failure, Reason};
+use crate::session::Transport;
 
 const MOST_PENDING: usize = 16;
 
@@ -55,6 +57,15 @@ impl Relay {
         }
         if matches!(method.as_str(), "DESCRIBE" | "PLAY") {
             self.whole.clone_from(&uri);
+        }
+        if method == "SETUP" && self.transport == Transport::Udp {
+            let channel = request.header("Transport").and_then(setup::channel).unwrap_or_default();
+            let port = match self.camera.local_addr() {
+                Ok(local) => self.ports.open(local, channel).await,
+                Err(error) => Err(error),
+            };
+            let port = port.map_err(|error| Failure::new(Reason::Internal, error.to_string()))?;
+            request.set("Transport", setup::over_udp(port));
         }
         request.first = format!("{method} {uri} RTSP/1.0");
         self.request(method, uri, request, asked).await

@@ -69,7 +69,7 @@ print(*(it.getsockname()[1] for it in open_))')
     RONGTONG_URL=ws://127.0.0.1:$http RONGTONG_API_KEY=devkey RONGTONG_API_SECRET=$secret \
         RONGTONG_BIN="$CARGO_TARGET_DIR/debug/rongtong" "$venv/bin/python" -m pytest -q tests/sdk || status=$?
     kill "$server" && wait "$server" || true
-    [ "$status" = 0 ] || tail -n 30 "$data/log"
+    [ "$status" = 0 ] || tail -n 400 "$data/log"
     rm -rf "$data"
     return "$status"
 }

@@ -72,7 +72,7 @@ impl Pair {
                 }
                 for packet in self.ours.outgoing_packets(self.now) {
                     if !self.deaf {
-                        self.to_client(packet);
+                        self.deliver(packet);
                     }
                 }
             }
@@ -80,7 +80,7 @@ impl Pair {
         }
     }
 
-    fn to_client(&mut self, packet: Bytes) {
+    fn deliver(&mut self, packet: Bytes) {
         if let Some((_, DatagramEvent::AssociationEvent(event))) = self.endpoint.handle(self.now, US, None, packet) {
             self.client.handle_event(event);
         }

@@ -71,7 +71,7 @@ test("with five per cent of packets lost each way, pictures hold", async () => {
   const start = await bert.seen();
   await sleep(8000);
   const end = await bert.seen();
-  assert.ok(bad.stats.lost > 50, `the relay lost ${bad.stats.lost} packets`);
+  assert.ok(bad.stats.lost > 20, `the relay lost ${bad.stats.lost} packets`);
   for (const name of ["anna", "camera:demo-1"]) {
     const frames = end[name].frames - start[name].frames;
     const rate = name === "anna" ? 15 : 12;
@@ -101,7 +101,8 @@ test("an uplink that loses and mixes up five packets in a hundred costs the reco
   const last = await sent();
   await server.api("POST", `/recordings/${recording.id}/stop`);
   const tracks = await until("the recording is closed", async () => (await server.api("GET", `/recordings/${recording.id}`)).state !== "recording" && pictures());
-  assert.ok(bad.stats.lost > 50 && bad.stats.overtaken > 50, JSON.stringify(bad.stats));
+  // About fifty of each are expected in the thousand packets that a browser sends in that time.
+  assert.ok(bad.stats.lost > 20 && bad.stats.overtaken > 20, JSON.stringify(bad.stats));
   assert.ok(last.again > 10, `anna sent ${last.again} packets again`);
   let frames = 0;
   for (const track of tracks) {

@@ -7,7 +7,9 @@ import { createSocket } from "node:dgram";
  * delaying a share of those that go up, so that others overtake them.
  */
 export async function relay(port, { up = 0, down = 0, reorder = 0, late = 15 }) {
-  const front = createSocket("udp4");
+  // A test that failed must not be kept from ending by its relay.
+  const open = () => createSocket("udp4").unref();
+  const front = open();
   const backs = new Map();
   // The same sequence every run.
   let state = 12345;
@@ -24,7 +26,7 @@ export async function relay(port, { up = 0, down = 0, reorder = 0, late = 15 }) 
     const name = `${from.address}:${from.port}`;
     let back = backs.get(name);
     if (!back) {
-      back = createSocket("udp4");
+      back = open();
       back.on("message", (answer) => dropped(answer, down) || front.send(answer, from.port, from.address));
       backs.set(name, back);
     }

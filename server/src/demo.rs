@@ -5,7 +5,7 @@ use crate::serve::local_url;
 use rongtong_platform::Platform;
 use rongtong_platform::bootstrap::Bootstrap;
 use rongtong_platform::clock;
-use rongtong_platform::config::Config;
+use rongtong_platform::config::{CodecPolicy, Config};
 use rongtong_platform::store::{cameras as camera_rows, rooms as room_rows};
 use rongtong_simulator::{CameraSpec, Simulator, SimulatorConfig};
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ pub async fn start(platform: &Arc<Platform>, count: u32) -> Result<Option<Simula
         let row = room_rows::RoomRow {
             name: ROOM.into(),
             title: "演示会商室".into(),
-            codec_policy: "prefer-h264".into(),
+            codec_policy: CodecPolicy::default().as_str().into(),
             created_at: now,
             created_by: "system".into(),
             closed_at: None,

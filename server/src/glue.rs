@@ -12,7 +12,7 @@ use rongtong_recorder::Recorder;
 use rongtong_rtsp::camera_of_room;
 use rongtong_rtsp::rest::{CameraRecorder, CameraRecording, PreviewRequest, PreviewToken, TokenMinter};
 use rongtong_signaling::token::{self, TokenRequest};
-use rongtong_signaling::{RoomEntry, RoomLookup};
+use rongtong_signaling::{RoomEntry, RoomLookup, codec_policy};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,19 +24,17 @@ pub fn room_lookup(platform: Arc<Platform>) -> RoomLookup {
         let platform = platform.clone();
         Box::pin(async move {
             let media = &platform.config.media;
-            let codec_policy = match media.codec_policy {
-                config::CodecPolicy::Any => CodecPolicy::Any,
-                config::CodecPolicy::H264 => CodecPolicy::H264,
-                config::CodecPolicy::PreferH264 => CodecPolicy::PreferH264,
+            let defaults = RoomOptions {
+                max_participants: media.max_participants,
+                codec_policy: codec_policy(media.codec_policy),
+                ..RoomOptions::default()
             };
-            let max_participants = media.max_participants;
-            let defaults = RoomOptions { max_participants, codec_policy, ..RoomOptions::default() };
             if camera_of_room(&name).is_some() {
                 return RoomEntry::Known(RoomOptions { codec_policy: CodecPolicy::Any, ..defaults });
             }
             match rooms::get(&platform.db, name.as_str()).await {
                 Ok(Some(row)) if row.closed_at.is_none() => {
-                    let codec_policy = row.codec_policy.parse().unwrap_or_default();
+                    let codec_policy = codec_policy(config::CodecPolicy::of_row(&row.codec_policy));
                     RoomEntry::Known(RoomOptions { title: row.title, codec_policy, ..defaults })
                 }
                 Ok(Some(_)) => RoomEntry::Absent,

@@ -23,11 +23,21 @@ use crate::board::Boards;
 use crate::metrics::SignalingMetrics;
 use crate::token::{ApiKeys, TokenMinter};
 use rongtong_media_core::ids::RoomName;
-use rongtong_media_core::room::{RoomOptions, Rooms};
+use rongtong_media_core::room::{self, RoomOptions, Rooms};
+use rongtong_platform::config;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A codec policy of the configuration or of a room's row, as rooms take it.
+pub fn codec_policy(policy: config::CodecPolicy) -> room::CodecPolicy {
+    match policy {
+        config::CodecPolicy::Any => room::CodecPolicy::Any,
+        config::CodecPolicy::H264 => room::CodecPolicy::H264,
+        config::CodecPolicy::PreferH264 => room::CodecPolicy::PreferH264,
+    }
+}
 
 /// Bounds on what clients may do to us.
 #[derive(Clone, Debug)]

@@ -5,7 +5,6 @@ use crate::ids::{Identity, ParticipantSid, RoomName, RoomSid, TrackSid};
 use crate::media::{CodecParams, Kind, Source};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::str::FromStr;
 use std::time::SystemTime;
 
 /// Which video codecs participants may publish. Room systems, cameras and recordings
@@ -20,25 +19,6 @@ pub enum CodecPolicy {
     /// H.264 where the publisher can, whatever it announced; VP8 where it cannot.
     #[default]
     PreferH264,
-}
-
-impl CodecPolicy {
-    /// The name in the API and in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Any => "any",
-            Self::H264 => "h264",
-            Self::PreferH264 => "prefer-h264",
-        }
-    }
-}
-
-impl FromStr for CodecPolicy {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Any, Self::H264, Self::PreferH264].into_iter().find(|policy| policy.as_str() == text).ok_or(())
-    }
 }
 
 #[derive(Clone, Debug)]

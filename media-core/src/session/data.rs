@@ -192,6 +192,11 @@ impl DataChannels {
         waiting + buffered.sum::<usize>()
     }
 
+    /// Tells the session that a message of so many bytes is no more on its way here.
+    pub fn taken(&self, bytes: usize) {
+        self.link.backlog.taken(bytes);
+    }
+
     /// Tells the session how much is on its way.
     pub fn report(&mut self) {
         let held = self.held();

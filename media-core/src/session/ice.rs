@@ -72,13 +72,6 @@ pub fn addressed_ufrag(datagram: &[u8]) -> Result<(Message, String), IceError> {
     Ok((message, ours))
 }
 
-/// What a valid check brought.
-pub struct Checked {
-    pub response: Vec<u8>,
-    /// The path in use changed to the one this check came by.
-    pub path_changed: bool,
-}
-
 /// One session's lite agent.
 pub struct IceLite {
     /// Newest last; the older one stays valid during a restart.
@@ -129,7 +122,7 @@ impl IceLite {
         self.last_check.is_some()
     }
 
-    /// Checks a binding request addressed to `ufrag` and answers it.
+    /// Checks a binding request addressed to `ufrag`; returns the answer to send (RFC 8445 7.3).
     pub fn handle(
         &mut self,
         mut request: Message,
@@ -138,7 +131,7 @@ impl IceLite {
         from_address: SocketAddr,
         crypto: &dyn rtc_srtp::crypto::RTCCrypto,
         now: Instant,
-    ) -> Result<Checked, IceError> {
+    ) -> Result<Vec<u8>, IceError> {
         let credentials =
             self.local.iter().find(|local| &*local.ufrag == ufrag).cloned().ok_or(IceError::UnknownUser)?;
         if !request.contains(ATTR_MESSAGE_INTEGRITY) {
@@ -161,7 +154,7 @@ impl IceLite {
                 .map_err(malformed)?;
             integrity.add_to(&mut response).map_err(malformed)?;
             FINGERPRINT.add_to(&mut response).map_err(malformed)?;
-            return Ok(Checked { response: response.raw, path_changed: false });
+            return Ok(response.raw);
         }
         response.set_type(BINDING_SUCCESS);
         response.write_header();
@@ -177,12 +170,11 @@ impl IceLite {
             self.nominated = false;
         }
         let nominate = request.contains(ATTR_USE_CANDIDATE);
-        let path_changed = self.path != Some(from) && (nominate || !self.nominated);
-        if path_changed {
+        if nominate || !self.nominated {
             self.path = Some(from);
         }
         self.nominated |= nominate;
-        Ok(Checked { response: response.raw, path_changed })
+        Ok(response.raw)
     }
 }
 
@@ -219,7 +211,7 @@ mod tests {
 
     use super::testing::{crypto, request};
 
-    fn check(ice: &mut IceLite, datagram: &[u8], from: &str) -> Result<Checked, IceError> {
+    fn check(ice: &mut IceLite, datagram: &[u8], from: &str) -> Result<Vec<u8>, IceError> {
         let (message, ufrag) = addressed_ufrag(datagram)?;
         let address: SocketAddr = from.parse().unwrap();
         ice.handle(message, &ufrag, Path::Udp(address), address, crypto().crypto(), Instant::now())
@@ -230,9 +222,8 @@ mod tests {
         let local = IceCredentials::random();
         let mut ice = IceLite::new(local.clone(), Instant::now());
         let checked = check(&mut ice, &request(&local, &local.password, true), "10.0.0.1:5000").unwrap();
-        assert!(checked.path_changed);
         let mut answer = Message::new();
-        answer.unmarshal_binary(&checked.response).unwrap();
+        answer.unmarshal_binary(&checked).unwrap();
         assert_eq!(answer.typ, BINDING_SUCCESS);
         assert_eq!(ice.path(), Some(Path::Udp("10.0.0.1:5000".parse().unwrap())));
     }

@@ -56,7 +56,7 @@ impl ShardCore {
                     self.paths.remove(&lost);
                 }
                 let before = self.paths.insert(path, key);
-                self.egress.push(&checked.response, path);
+                self.egress.push(&checked, path);
                 // An address that was another's: that one is gone from there.
                 if let Some(before) = before.filter(|before| *before != key)
                     && let Some(other) = self.transports.get_mut(&before)

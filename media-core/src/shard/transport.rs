@@ -12,7 +12,7 @@ use crate::rtp::twcc::TwccReceiver;
 use crate::session::Path;
 use crate::session::data::DataChannels;
 use crate::session::dtls::{Dtls, DtlsOutput, SrtpPair};
-use crate::session::flow::{Backlog, DataCounts};
+use crate::session::flow::DataCounts;
 use crate::session::ice::{CONNECT_TIMEOUT, DISCONNECTED_AFTER, FAILED_AFTER, IceLite};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -53,7 +53,6 @@ pub(super) struct Transport {
     dtls: Dtls,
     srtp: Option<Box<SrtpPair>>,
     data: DataChannels,
-    backlog: Arc<Backlog>,
     events: mpsc::UnboundedSender<TransportEvent>,
     pub config: Option<Arc<TransportConfig>>,
     routes: HashMap<u32, Route>,
@@ -91,7 +90,6 @@ impl Transport {
             ice: IceLite::new(init.local_ice, now),
             dtls: Dtls::new(init.identity),
             srtp: None,
-            backlog: init.data.backlog.clone(),
             data: DataChannels::new(init.opens_data, init.data),
             events: init.events,
             config: None,
@@ -283,7 +281,7 @@ impl Transport {
         let length = payload.len();
         self.data.send(kind, payload, now);
         self.after_data(egress, now);
-        self.backlog.taken(length);
+        self.data.taken(length);
     }
 
     pub fn data_counts(&self) -> DataCounts {

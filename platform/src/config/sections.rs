@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
 
 /// Everything that can be configured. `Default` is a server that works without a file.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -81,16 +82,33 @@ pub struct Media {
 }
 
 /// Which video codecs may be published.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CodecPolicy {
     /// What the publisher announced, of H.264 and VP8.
     Any,
-    /// H.264 and nothing else.
+    /// H.264 and nothing else; a publisher that cannot is refused with the reason.
     H264,
     /// H.264 where the publisher can, VP8 where it cannot.
     #[default]
     PreferH264,
+}
+
+impl CodecPolicy {
+    /// The name in the API, the configuration and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::H264 => "h264",
+            Self::PreferH264 => "prefer-h264",
+        }
+    }
+
+    /// As the database writes it; a word of a later version means the default.
+    pub fn of_row(text: &str) -> Self {
+        let all = [Self::Any, Self::H264, Self::PreferH264];
+        all.into_iter().find(|policy| policy.as_str() == text).unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -3,49 +3,17 @@
 use super::Rest;
 use rongtong_media_core::ids::RoomName;
 use rongtong_media_core::media::{Kind, Source};
-use rongtong_media_core::room::{self, ParticipantInfo, ParticipantKind, Room};
+use rongtong_media_core::room::{ParticipantInfo, ParticipantKind, Room};
 use rongtong_platform::clock::rfc3339;
+use rongtong_platform::config::CodecPolicy;
 use rongtong_platform::problem::Problem;
 use rongtong_platform::store::recordings::{self, RecordingFilter};
 use rongtong_platform::store::rooms::RoomRow;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use utoipa::ToSchema;
-
-/// Which codecs may be published.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum CodecPolicy {
-    /// What the publisher announced, of H.264 and VP8.
-    Any,
-    /// H.264 and nothing else; a publisher that cannot is refused with the reason.
-    H264,
-    /// H.264 where the publisher can, VP8 where it cannot.
-    #[default]
-    PreferH264,
-}
-
-impl From<CodecPolicy> for room::CodecPolicy {
-    fn from(policy: CodecPolicy) -> Self {
-        match policy {
-            CodecPolicy::Any => Self::Any,
-            CodecPolicy::H264 => Self::H264,
-            CodecPolicy::PreferH264 => Self::PreferH264,
-        }
-    }
-}
-
-impl From<room::CodecPolicy> for CodecPolicy {
-    fn from(policy: room::CodecPolicy) -> Self {
-        match policy {
-            room::CodecPolicy::Any => Self::Any,
-            room::CodecPolicy::H264 => Self::H264,
-            room::CodecPolicy::PreferH264 => Self::PreferH264,
-        }
-    }
-}
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Room)]
@@ -128,7 +96,7 @@ impl Rest {
         RoomBody {
             participants: self.live(&row.name).map_or(0, |room| room.info().participants),
             recording: recordings.get(&row.name).cloned(),
-            codec_policy: shown(&row),
+            codec_policy: CodecPolicy::of_row(&row.codec_policy),
             name: row.name,
             title: row.title,
             created_at: rfc3339(row.created_at),
@@ -141,17 +109,13 @@ impl Rest {
         RoomDetail {
             participants: live.iter().filter(|it| !it.permission.hidden).map(|it| participant(it)).collect(),
             recording: recordings.get(&row.name).cloned(),
-            codec_policy: shown(&row),
+            codec_policy: CodecPolicy::of_row(&row.codec_policy),
             name: row.name,
             title: row.title,
             created_at: rfc3339(row.created_at),
             created_by: row.created_by,
         }
     }
-}
-
-fn shown(row: &RoomRow) -> CodecPolicy {
-    super::lookup::policy(&row.codec_policy).into()
 }
 
 fn participant(info: &ParticipantInfo) -> LiveParticipant {

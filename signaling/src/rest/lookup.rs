@@ -1,8 +1,9 @@
 //! With what options a room opens when somebody joins it by token.
 
 use super::CAMERA_ROOM_PREFIX;
-use crate::{RoomEntry, RoomLookup};
-use rongtong_media_core::room::{CodecPolicy, RoomOptions};
+use crate::{RoomEntry, RoomLookup, codec_policy};
+use rongtong_media_core::room::RoomOptions;
+use rongtong_platform::config::CodecPolicy;
 use rongtong_platform::storage::Db;
 use rongtong_platform::store::rooms::{self, RoomRow};
 use std::sync::Arc;
@@ -37,10 +38,9 @@ pub fn lookup(db: Db, auto_create: AutoCreate) -> RoomLookup {
 }
 
 pub(super) fn options(row: &RoomRow) -> RoomOptions {
-    RoomOptions { title: row.title.clone(), codec_policy: policy(&row.codec_policy), ..RoomOptions::default() }
-}
-
-/// As the database writes it; a word of a later version means the default.
-pub(super) fn policy(text: &str) -> CodecPolicy {
-    text.parse().unwrap_or_default()
+    RoomOptions {
+        title: row.title.clone(),
+        codec_policy: codec_policy(CodecPolicy::of_row(&row.codec_policy)),
+        ..RoomOptions::default()
+    }
 }

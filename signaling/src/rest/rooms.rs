@@ -1,13 +1,14 @@
 //! Making, listing, changing and closing rooms.
 
-use super::body::{CodecPolicy, RoomBody, RoomDetail};
+use super::body::{RoomBody, RoomDetail};
 use super::{CAMERA_ROOM_PREFIX, Rest};
 use axum::extract::State;
 use axum::http::StatusCode;
 use rand::Rng;
 use rongtong_media_core::ids::RoomName;
-use rongtong_media_core::room::{self, LeaveReason};
+use rongtong_media_core::room::LeaveReason;
 use rongtong_platform::clock::now_ms;
+use rongtong_platform::config::CodecPolicy;
 use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, Query, invalid_field, said};
 use rongtong_platform::rest::{Page, decode_cursor, limit};
 use rongtong_platform::store::rooms::{self, RoomRow};
@@ -103,7 +104,7 @@ pub(super) async fn create(
     let row = RoomRow {
         name,
         title: new.title,
-        codec_policy: room::CodecPolicy::from(new.codec_policy).as_str().to_owned(),
+        codec_policy: new.codec_policy.as_str().to_owned(),
         created_at: now_ms(),
         created_by: principal.person_id.clone(),
         closed_at: None,
@@ -171,7 +172,7 @@ pub(super) async fn change(
         row.title = title;
     }
     if let Some(policy) = patch.codec_policy {
-        row.codec_policy = room::CodecPolicy::from(policy).as_str().to_owned();
+        row.codec_policy = policy.as_str().to_owned();
     }
     rooms::update(&rest.platform.db, row.clone()).await?;
     if let Some(room) = rest.live(&name) {

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use rongtong_media_core::ids::{Identity, ParticipantSid, TrackSid};
 use rongtong_media_core::media::{Kind, Source};
 use rongtong_media_core::room::{
-    Join, LeaveReason, Membership, ParticipantKind, Permission, Room, RoomError, RoomEvent, Rooms, Tap, TapItem,
-    TrackInfo,
+    Holder, Join, LeaveReason, Membership, ParticipantKind, Permission, Room, RoomError, RoomEvent, Rooms, Tap,
+    TapItem, TrackInfo,
 };
 use rongtong_platform::clock::now_ms;
 use rongtong_platform::metrics::Metrics;
@@ -382,7 +382,7 @@ impl Following {
             Kind::Audio => AUDIO_TAP,
             Kind::Video => VIDEO_TAP,
         };
-        let tap = match self.room.tap(&info.sid, capacity) {
+        let tap = match self.room.tap(&Holder::Service("recorder"), &info.sid, capacity) {
             Ok(tap) => tap,
             Err(fault) => {
                 tracing::debug!(track = %info.sid, %fault, "a track was gone before it was recorded");

@@ -1,26 +1,16 @@
-//! What the sessions of one room tell each other: who listens to whom by the
-//! publisher's wish, what publishers said about their tracks, who subscribed.
+//! What the sessions of one room tell each other: what publishers said about their
+//! tracks, and what clients can do.
 //!
 //! It holds no media state; rooms do. Invariant: a session is on the board from
 //! before its join response until after it left, and messages to it never wait.
 
 use crate::wire::TrackExtras;
-use livekit_protocol as proto;
 use parking_lot::Mutex;
 use rongtong_media_core::ids::{Identity, ParticipantSid, RoomName, TrackSid};
-use rongtong_media_core::room::TrackInfo;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::session::{Command, Notice, SessionHandle};
-
-/// Whom a publisher lets listen. Without one, everybody.
-#[derive(Clone, Debug, Default)]
-struct Rule {
-    everybody: bool,
-    by_identity: HashMap<String, Vec<String>>,
-    by_sid: HashMap<String, Vec<String>>,
-}
 
 /// What a participant's client says it can do; clients choose by it how to talk to each other.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +24,6 @@ pub(crate) struct ClientView {
 struct State {
     clients: HashMap<ParticipantSid, ClientView>,
     sessions: HashMap<Identity, SessionHandle>,
-    rules: HashMap<ParticipantSid, Rule>,
     extras: HashMap<TrackSid, TrackExtras>,
 }
 
@@ -58,37 +47,6 @@ impl Board {
         self.0.lock().clients.get(sid).cloned().unwrap_or_default()
     }
 
-    /// Replaces a publisher's rule.
-    pub fn set_rule(&self, publisher: &ParticipantSid, permission: &proto::SubscriptionPermission) {
-        let mut rule = Rule { everybody: permission.all_participants, ..Rule::default() };
-        for it in permission.track_permissions.iter().take(1000) {
-            // An empty list of tracks with `all_tracks` stands for all of them.
-            let tracks = if it.all_tracks { vec![ALL.to_owned()] } else { it.track_sids.clone() };
-            if !it.participant_identity.is_empty() {
-                rule.by_identity.insert(it.participant_identity.clone(), tracks);
-            } else {
-                rule.by_sid.insert(it.participant_sid.clone(), tracks);
-            }
-        }
-        self.0.lock().rules.insert(publisher.clone(), rule);
-    }
-
-    /// Whether the track's publisher lets this participant listen.
-    pub fn allows(&self, track: &TrackInfo, sid: &ParticipantSid, identity: &Identity) -> bool {
-        let state = self.0.lock();
-        let Some(rule) = state.rules.get(&track.participant) else { return true };
-        let listed = rule.by_identity.get(identity.as_str()).or_else(|| rule.by_sid.get(sid.as_str()));
-        rule.everybody || listed.is_some_and(|it| it.iter().any(|it| it == ALL || it == track.sid.as_str()))
-    }
-
-    pub fn tell(&self, identity: &Identity, notice: Notice) {
-        let state = self.0.lock();
-        if let Some(target) = state.sessions.get(identity) {
-            // A session that is this far behind will be thrown out by its room anyway.
-            let _ = target.commands.try_send(Command::Notice(notice));
-        }
-    }
-
     pub fn tell_others(&self, me: &ParticipantSid, notice: &Notice) {
         let state = self.0.lock();
         for other in state.sessions.values().filter(|it| it.sid != *me) {
@@ -96,9 +54,6 @@ impl Board {
         }
     }
 }
-
-/// Stands for every track in a [`Rule`]; no track has this name.
-const ALL: &str = "*";
 
 /// The boards of all rooms that have sessions.
 #[derive(Debug, Default)]
@@ -125,7 +80,6 @@ impl Boards {
         if state.sessions.get(identity).is_some_and(|it| it.sid == *sid) {
             state.sessions.remove(identity);
         }
-        state.rules.remove(sid);
         state.clients.remove(sid);
         let empty = state.sessions.is_empty();
         drop(state);

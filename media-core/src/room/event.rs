@@ -1,5 +1,6 @@
 //! What happens in a room, as told to its participants and observers.
 
+use super::subscription::{Subscription, SubscriptionEnd};
 use super::{ParticipantInfo, Permission, RoomInfo, TrackInfo};
 use crate::ids::{Identity, ParticipantSid, TrackSid};
 use crate::media::DataKind;
@@ -58,6 +59,8 @@ pub struct DataMessage {
 pub enum RoomEvent {
     /// To everybody: the room is gone.
     Closed(LeaveReason),
+    /// To the publisher: for the first time somebody subscribed to this track of its own.
+    FirstSubscribed(TrackSid),
     /// To the publisher: nobody (`false`) or somebody (`true`) wants these layers, low to high.
     LayersWanted {
         track: TrackSid,
@@ -81,10 +84,12 @@ pub enum RoomEvent {
     RoomUpdated(Arc<RoomInfo>),
     /// Those whose state changed since the last time.
     Speakers(Arc<[Speaker]>),
-    /// To one subscriber: this track's stream is paused (`true`) or flows again.
-    StreamState {
-        track: TrackSid,
-        paused: bool,
+    /// To one participant: it asked for this track, might not have it, and may now.
+    Subscribable(Arc<TrackInfo>),
+    /// To one subscriber: this subscription of its own is over, and not by its own word.
+    SubscriptionEnded {
+        subscription: Subscription,
+        why: SubscriptionEnd,
     },
     TrackPublished(Arc<TrackInfo>),
     TrackUnpublished(Arc<TrackInfo>),

@@ -12,11 +12,14 @@ mod event;
 mod inbox;
 mod info;
 mod permission;
+mod publish;
 mod registry;
 #[allow(clippy::module_inception)]
 mod room;
 mod source;
+mod subscription;
 mod tap;
+mod tell;
 #[cfg(test)]
 mod tests;
 
@@ -32,4 +35,5 @@ pub use registry::{Rooms, RoomsEvent};
 pub use room::{Membership, ParticipantChange, Room, RoomError};
 pub(crate) use source::SourceClock;
 pub use source::TrackSource;
+pub use subscription::{Audience, Holder, Listed, Listener, MAX_SUBSCRIPTIONS, Subscription, SubscriptionEnd, Tracks};
 pub use tap::Tap;

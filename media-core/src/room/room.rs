@@ -2,17 +2,15 @@
 
 use super::inbox::{DataReceiver, Inbox, inbox};
 use super::registry::WeakRooms;
+use super::subscription::{Audience, Held, Subscription};
 use super::{
-    CodecPolicy, DataMessage, Join, Keyframes, Layout, LeaveReason, ParticipantInfo, ParticipantState, Permission,
-    Quality, RoomEvent, RoomInfo, RoomOptions, SourceClock, Speaker, Tap, TrackInfo, TrackSource, TrackSpec,
+    CodecPolicy, DataMessage, Join, Layout, LeaveReason, ParticipantInfo, ParticipantState, Permission, RoomEvent,
+    RoomInfo, RoomOptions, SourceClock, TrackInfo,
 };
 use crate::ids::{Identity, ParticipantSid, RoomName, RoomSid, TrackSid};
-use crate::shard::{
-    Command, RoomKey, ShardEvent, ShardHandle, SourceFeed, SubKey, TrackConfig, TrackKey, TransportKey,
-};
+use crate::shard::{Command, RoomKey, ShardEvent, ShardHandle, TrackKey, TransportKey};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
@@ -21,7 +19,6 @@ use tokio::sync::mpsc;
 const EVENT_QUEUE: usize = 2048;
 const MAX_NAME: usize = 256;
 const MAX_METADATA: usize = 64 * 1024;
-const MAX_TRACKS: usize = 64;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RoomError {
@@ -37,6 +34,10 @@ pub enum RoomError {
     NoTrack,
     #[error("the participant may not do that: {0}")]
     NotAllowed(&'static str),
+    #[error("the publisher does not let this participant receive the track")]
+    NotInAudience,
+    #[error("a participant does not receive its own tracks")]
+    OwnTrack,
     #[error("too large: {0}")]
     TooLarge(&'static str),
 }
@@ -58,29 +59,49 @@ pub struct ParticipantChange {
     pub state: Option<ParticipantState>,
 }
 
-struct Member {
-    info: Arc<ParticipantInfo>,
-    events: mpsc::Sender<RoomEvent>,
+pub(super) struct Member {
+    pub info: Arc<ParticipantInfo>,
+    pub events: mpsc::Sender<RoomEvent>,
     /// For who receives data messages.
-    inbox: Option<Inbox>,
-    tracks: Vec<(Arc<TrackInfo>, TrackKey)>,
-    clock: Arc<SourceClock>,
+    pub inbox: Option<Inbox>,
+    pub tracks: Vec<Published>,
+    pub clock: Arc<SourceClock>,
+    /// Whom it lets receive its tracks.
+    pub audience: Audience,
+    /// What it receives.
+    pub held: Vec<Held>,
+    /// What it asked for and may not have.
+    pub refused: Vec<TrackSid>,
 }
 
-struct State {
-    title: String,
-    metadata: String,
-    policy: CodecPolicy,
-    max_participants: u32,
-    empty_timeout: u32,
-    recording: bool,
-    layout: Layout,
-    members: Vec<Member>,
-    observers: Vec<mpsc::Sender<RoomEvent>>,
-    transports: HashMap<TransportKey, ParticipantSid>,
-    speaking: Vec<ParticipantSid>,
-    empty_since: Option<Instant>,
-    closed: bool,
+/// A track as its room keeps it.
+pub(super) struct Published {
+    pub info: Arc<TrackInfo>,
+    pub key: TrackKey,
+    /// Somebody has subscribed to it, and its publisher knows.
+    pub was_subscribed: bool,
+}
+
+pub(super) struct State {
+    pub title: String,
+    pub metadata: String,
+    pub policy: CodecPolicy,
+    pub max_participants: u32,
+    pub empty_timeout: u32,
+    pub recording: bool,
+    pub layout: Layout,
+    pub members: Vec<Member>,
+    /// What parts of the server receive.
+    pub services: Vec<Held>,
+    pub observers: Vec<mpsc::Sender<RoomEvent>>,
+    pub transports: HashMap<TransportKey, ParticipantSid>,
+    pub speaking: Vec<ParticipantSid>,
+    pub empty_since: Option<Instant>,
+    pub closed: bool,
+    /// Members whose queue was full, still to be thrown out.
+    pub overrun: Vec<ParticipantSid>,
+    /// They are being thrown out just now.
+    pub settling: bool,
 }
 
 pub struct Room {
@@ -89,9 +110,9 @@ pub struct Room {
     created_at: SystemTime,
     key: RoomKey,
     shard_index: usize,
-    shard: ShardHandle,
+    pub(super) shard: ShardHandle,
     rooms: WeakRooms,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
 impl Room {
@@ -120,11 +141,14 @@ impl Room {
                 recording: false,
                 layout: Layout::default(),
                 members: Vec::new(),
+                services: Vec::new(),
                 observers: Vec::new(),
                 transports: HashMap::new(),
                 speaking: Vec::new(),
                 empty_since: Some(Instant::now()),
                 closed: false,
+                overrun: Vec::new(),
+                settling: false,
             }),
         });
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -169,11 +193,11 @@ impl Room {
 
     pub fn tracks(&self) -> Vec<Arc<TrackInfo>> {
         let state = self.state.lock();
-        state.members.iter().flat_map(|member| member.tracks.iter().map(|(info, _)| info.clone())).collect()
+        state.members.iter().flat_map(|member| member.tracks.iter().map(|track| track.info.clone())).collect()
     }
 
     pub fn track(&self, sid: &TrackSid) -> Option<Arc<TrackInfo>> {
-        self.find_track(sid).map(|(info, _)| info)
+        self.state.lock().find_track(sid).map(|(info, _)| info)
     }
 
     /// Comes in. A participant of the same identity that is there already is thrown out.
@@ -216,6 +240,9 @@ impl Room {
             inbox: None,
             tracks: Vec::new(),
             clock: Arc::default(),
+            audience: Audience::default(),
+            held: Vec::new(),
+            refused: Vec::new(),
         });
         if info.kind.keeps_room_open() {
             state.empty_since = None;
@@ -239,52 +266,10 @@ impl Room {
         receiver
     }
 
-    /// Publishes a track that the caller feeds.
-    pub fn publish(
-        self: &Arc<Self>,
-        sid: &ParticipantSid,
-        spec: TrackSpec,
-        keyframes: Keyframes,
-    ) -> Result<TrackSource, RoomError> {
-        let feed = Arc::new(SourceFeed::default());
-        let info = self.new_track(sid, spec)?;
-        let clock = {
-            let state = self.state.lock();
-            let member = state.members.iter().find(|member| member.info.sid == *sid);
-            member.map(|member| member.clock.clone()).ok_or(RoomError::NoParticipant)?
-        };
-        let key = TrackKey::next();
-        self.announce(info.clone(), key, keyframes, Some(feed.clone()))?;
-        let (room, track) = (Arc::downgrade(self), info.sid.clone());
-        let unpublish = move || {
-            if let Some(room) = room.upgrade() {
-                room.unpublish(&track);
-            }
-        };
-        Ok(TrackSource {
-            info,
-            shard: self.shard.clone(),
-            key,
-            feed,
-            clock,
-            unpublish: Some(Box::new(unpublish)),
-            dropped: AtomicU64::new(0),
-        })
-    }
-
-    /// A tap on a track, holding at most `capacity` packets.
-    pub fn tap(&self, track: &TrackSid, capacity: usize) -> Result<Tap, RoomError> {
-        let (info, key) = self.find_track(track).ok_or(RoomError::NoTrack)?;
-        let (sender, receiver) = mpsc::channel(capacity.max(16));
-        let sub = SubKey::next();
-        self.shard.send(Command::AddTap { track: key, sub, sender });
-        Ok(Tap { info, receiver, shard: self.shard.clone(), track: key, sub })
-    }
-
     pub fn update_participant(&self, sid: &ParticipantSid, change: ParticipantChange) -> Result<(), RoomError> {
         check_metadata(change.metadata.as_deref(), change.attributes.as_ref())?;
         let mut state = self.state.lock();
-        let member = state.members.iter_mut().find(|member| member.info.sid == *sid).ok_or(RoomError::NoParticipant)?;
+        let member = state.member_mut(sid)?;
         let mut info = (*member.info).clone();
         if let Some(name) = change.name {
             if name.chars().count() > MAX_NAME {
@@ -313,59 +298,17 @@ impl Room {
         let info = Arc::new(info);
         member.info = info.clone();
         if let Some(permission) = permission {
-            let _ = member.events.try_send(RoomEvent::PermissionChanged(permission.clone()));
-            let forbidden: Vec<TrackSid> = member
-                .tracks
-                .iter()
-                .filter(|(track, _)| !permission.allows_source(track.spec.source))
-                .map(|(track, _)| track.sid.clone())
-                .collect();
+            let forbidden = |track: &&Published| !permission.allows_source(track.info.spec.source);
+            let forbidden: Vec<TrackSid> =
+                member.tracks.iter().filter(forbidden).map(|track| track.info.sid.clone()).collect();
+            self.tell_one(&mut state, sid, RoomEvent::PermissionChanged(permission));
             for track in forbidden {
                 self.take_track(&mut state, &track);
             }
+            self.review(&mut state);
         }
         let event = RoomEvent::ParticipantUpdated(info.clone());
         self.tell_all(&mut state, &info, &event);
-        Ok(())
-    }
-
-    /// The publisher's own word that its track is muted, enforced on the shard.
-    pub fn set_muted(&self, track: &TrackSid, muted: bool) -> Result<(), RoomError> {
-        self.change_track(track, |spec| spec.muted = muted)?;
-        if let Some((_, key)) = self.find_track(track) {
-            self.shard.send(Command::Mute { track: key, muted });
-        }
-        Ok(())
-    }
-
-    /// New dimensions, layers or name of a track.
-    pub fn change_track(&self, track: &TrackSid, change: impl FnOnce(&mut TrackSpec)) -> Result<(), RoomError> {
-        let mut state = self.state.lock();
-        let member = state
-            .members
-            .iter_mut()
-            .find(|member| member.tracks.iter().any(|(info, _)| info.sid == *track))
-            .ok_or(RoomError::NoTrack)?;
-        let (slot, _) = member.tracks.iter_mut().find(|(info, _)| info.sid == *track).ok_or(RoomError::NoTrack)?;
-        let mut fresh = (**slot).clone();
-        change(&mut fresh.spec);
-        *slot = Arc::new(fresh);
-        let updated = slot.clone();
-        let info = member.refresh();
-        let event = RoomEvent::TrackUpdated(updated);
-        self.tell_all(&mut state, &info, &event);
-        Ok(())
-    }
-
-    /// The host's word: the publisher is asked to mute or unmute, and a mute holds at once.
-    pub fn request_mute(&self, track: &TrackSid, muted: bool) -> Result<(), RoomError> {
-        let owner = self.find_track(track).map(|(info, _)| info.participant.clone()).ok_or(RoomError::NoTrack)?;
-        if muted {
-            self.set_muted(track, true)?;
-        }
-        let state = self.state.lock();
-        let member = state.members.iter().find(|member| member.info.sid == owner).ok_or(RoomError::NoParticipant)?;
-        let _ = member.events.try_send(RoomEvent::MuteRequested { track: track.clone(), muted });
         Ok(())
     }
 
@@ -379,9 +322,8 @@ impl Room {
     /// Messages for a participant, from now on; nobody else gets them then.
     pub fn receive_data(&self, sid: &ParticipantSid) -> Result<DataReceiver, RoomError> {
         let mut state = self.state.lock();
-        let member = state.members.iter_mut().find(|member| member.info.sid == *sid).ok_or(RoomError::NoParticipant)?;
         let (inbox, receiver) = inbox();
-        member.inbox = Some(inbox);
+        state.member_mut(sid)?.inbox = Some(inbox);
         Ok(receiver)
     }
 
@@ -413,11 +355,6 @@ impl Room {
         self.change(|state| state.title = title);
     }
 
-    pub fn unpublish(&self, track: &TrackSid) {
-        let mut state = self.state.lock();
-        self.take_track(&mut state, track);
-    }
-
     // What a WebRTC peer needs beside the public verbs.
 
     pub(crate) fn shard(&self) -> &ShardHandle {
@@ -442,62 +379,6 @@ impl Room {
 
     pub(crate) fn unbind_transport(&self, transport: TransportKey) {
         self.state.lock().transports.remove(&transport);
-    }
-
-    /// A track's description with its new sid, not yet part of the room.
-    pub(crate) fn new_track(&self, sid: &ParticipantSid, spec: TrackSpec) -> Result<Arc<TrackInfo>, RoomError> {
-        let state = self.state.lock();
-        let member = state.may_publish(sid, &spec)?;
-        Ok(Arc::new(TrackInfo {
-            sid: TrackSid::random(spec.kind, spec.source),
-            participant: sid.clone(),
-            identity: member.info.identity.clone(),
-            spec,
-            published_at: SystemTime::now(),
-            mid: String::new(),
-        }))
-    }
-
-    fn track_config(&self, spec: &TrackSpec, keyframes: Keyframes, feed: Option<Arc<SourceFeed>>) -> TrackConfig {
-        TrackConfig {
-            room: self.key,
-            source: spec.source,
-            codec: spec.codec.clone(),
-            layers: spec.layers.iter().filter(|layer| !layer.rid.is_empty()).count().max(1),
-            muted: spec.muted,
-            keyframes,
-            feed,
-        }
-    }
-
-    /// Makes a track part of the room and of its shard, and tells everybody. Whether it may be is
-    /// asked once more: what was allowed when it was described may have been taken back since.
-    pub(crate) fn announce(
-        &self,
-        info: Arc<TrackInfo>,
-        key: TrackKey,
-        keyframes: Keyframes,
-        feed: Option<Arc<SourceFeed>>,
-    ) -> Result<(), RoomError> {
-        let mut state = self.state.lock();
-        state.may_publish(&info.participant, &info.spec)?;
-        let member = state
-            .members
-            .iter_mut()
-            .find(|member| member.info.sid == info.participant)
-            .ok_or(RoomError::NoParticipant)?;
-        self.shard.send(Command::AddTrack { key, config: self.track_config(&info.spec, keyframes, feed) });
-        member.tracks.push((info.clone(), key));
-        let participant = member.refresh();
-        let event = RoomEvent::TrackPublished(info);
-        self.tell_all(&mut state, &participant, &event);
-        self.tell_room(&mut state);
-        Ok(())
-    }
-
-    pub(crate) fn find_track(&self, sid: &TrackSid) -> Option<(Arc<TrackInfo>, TrackKey)> {
-        let state = self.state.lock();
-        state.members.iter().flat_map(|member| &member.tracks).find(|(info, _)| info.sid == *sid).cloned()
     }
 
     /// Says whether it was open until now.
@@ -540,7 +421,7 @@ impl Room {
         self.tell_room(&mut state);
     }
 
-    fn describe(&self, state: &State) -> RoomInfo {
+    pub(super) fn describe(&self, state: &State) -> RoomInfo {
         let visible = || state.members.iter().filter(|member| !member.info.permission.hidden);
         RoomInfo {
             sid: self.sid.clone(),
@@ -558,14 +439,16 @@ impl Room {
         }
     }
 
-    fn take_out(&self, state: &mut State, sid: &ParticipantSid, reason: LeaveReason) {
-        let Some(at) = state.members.iter().position(|member| member.info.sid == *sid) else { return };
-        let tracks: Vec<TrackSid> = state.members[at].tracks.iter().map(|(info, _)| info.sid.clone()).collect();
+    pub(super) fn take_out(&self, state: &mut State, sid: &ParticipantSid, reason: LeaveReason) {
+        let Ok(member) = state.member(sid) else { return };
+        let tracks: Vec<TrackSid> = member.tracks.iter().map(|track| track.info.sid.clone()).collect();
         for track in tracks {
             self.take_track(state, &track);
         }
         let Some(at) = state.members.iter().position(|member| member.info.sid == *sid) else { return };
         let member = state.members.remove(at);
+        let held: Vec<Subscription> = member.held.into_iter().map(|held| held.subscription).collect();
+        self.release(&held);
         let _ = member.events.try_send(RoomEvent::Removed(reason));
         let mut info = (*member.info).clone();
         info.state = ParticipantState::Disconnected;
@@ -578,128 +461,20 @@ impl Room {
         }
         self.tell_room(state);
     }
-
-    fn take_track(&self, state: &mut State, sid: &TrackSid) {
-        let Some(member) =
-            state.members.iter_mut().find(|member| member.tracks.iter().any(|(info, _)| info.sid == *sid))
-        else {
-            return;
-        };
-        let Some(at) = member.tracks.iter().position(|(info, _)| info.sid == *sid) else { return };
-        let (info, key) = member.tracks.remove(at);
-        let participant = member.refresh();
-        self.shard.send(Command::RemoveTrack { track: key });
-        let event = RoomEvent::TrackUnpublished(info);
-        self.tell_all(state, &participant, &event);
-    }
-
-    /// To everybody, the one it is about included.
-    fn tell_all(&self, state: &mut State, about: &ParticipantInfo, event: &RoomEvent) {
-        self.tell_if(state, event, |member| !about.permission.hidden || member.info.sid == about.sid);
-    }
-
-    /// To everybody but the one it is about.
-    fn tell_others(&self, state: &mut State, about: &ParticipantInfo, event: &RoomEvent) {
-        self.tell_if(state, event, |member| !about.permission.hidden && member.info.sid != about.sid);
-    }
-
-    fn tell_room(&self, state: &mut State) {
-        let event = RoomEvent::RoomUpdated(Arc::new(self.describe(state)));
-        self.tell_if(state, &event, |_| true);
-    }
-
-    fn tell_if(&self, state: &mut State, event: &RoomEvent, wanted: impl Fn(&Member) -> bool) {
-        let overrun: Vec<ParticipantSid> = state
-            .members
-            .iter()
-            .filter(|member| wanted(member))
-            .filter(|member| member.events.try_send(event.clone()).is_err())
-            .map(|member| member.info.sid.clone())
-            .collect();
-        state.observers.retain(|observer| observer.try_send(event.clone()).is_ok());
-        self.throw_out(state, overrun);
-    }
-
-    fn throw_out(&self, state: &mut State, overrun: Vec<ParticipantSid>) {
-        for sid in overrun {
-            self.take_out(state, &sid, LeaveReason::Overrun);
-        }
-    }
-
-    fn shard_event(&self, event: ShardEvent) {
-        let mut state = self.state.lock();
-        match event {
-            ShardEvent::Levels(levels) => {
-                let mut speakers: Vec<Speaker> = Vec::new();
-                for member in state.members.iter().filter(|member| !member.info.permission.hidden) {
-                    let loudest = member
-                        .tracks
-                        .iter()
-                        .filter_map(|(_, key)| levels.iter().find(|(track, _)| track == key))
-                        .map(|(_, level)| *level)
-                        .fold(0.0f32, f32::max);
-                    if loudest > 0.0 {
-                        speakers.push(Speaker { sid: member.info.sid.clone(), level: loudest, active: true });
-                    }
-                }
-                let active: Vec<ParticipantSid> = speakers.iter().map(|speaker| speaker.sid.clone()).collect();
-                for quiet in state.speaking.iter().filter(|sid| !active.contains(sid)) {
-                    speakers.push(Speaker { sid: quiet.clone(), level: 0.0, active: false });
-                }
-                state.speaking = active;
-                if !speakers.is_empty() {
-                    self.tell_if(&mut state, &RoomEvent::Speakers(speakers.into()), |_| true);
-                }
-            }
-            ShardEvent::LayersWanted { track, wanted } => {
-                let owner = state.members.iter().find_map(|member| {
-                    let (info, _) = member.tracks.iter().find(|(_, key)| *key == track)?;
-                    Some((member.events.clone(), info.sid.clone()))
-                });
-                if let Some((events, track)) = owner {
-                    let _ = events.try_send(RoomEvent::LayersWanted { track, wanted });
-                }
-            }
-            ShardEvent::Quality { transport, loss_up, loss_down, rtt_ms } => {
-                let Some(sid) = state.transports.get(&transport).cloned() else { return };
-                let loss = loss_up.max(loss_down);
-                let score = (1.0 - loss * 8.0 - (rtt_ms - 150.0).max(0.0) / 1000.0).clamp(0.0, 1.0);
-                let quality = match score {
-                    score if score > 0.8 => Quality::Excellent,
-                    score if score > 0.5 => Quality::Good,
-                    _ => Quality::Poor,
-                };
-                let event = RoomEvent::Qualities(Arc::new([(sid, quality, score)]));
-                self.tell_if(&mut state, &event, |_| true);
-            }
-        }
-    }
 }
 
 impl State {
-    /// The publisher, if it may publish a track like this now.
-    fn may_publish(&self, sid: &ParticipantSid, spec: &TrackSpec) -> Result<&Member, RoomError> {
-        if self.closed {
-            return Err(RoomError::Closed);
-        }
-        let member = self.members.iter().find(|member| member.info.sid == *sid).ok_or(RoomError::NoParticipant)?;
-        if !member.info.permission.allows_source(spec.source) {
-            return Err(RoomError::NotAllowed("publish this source"));
-        }
-        if member.tracks.len() >= MAX_TRACKS {
-            return Err(RoomError::TooLarge("the number of tracks"));
-        }
-        Ok(member)
+    pub(super) fn member(&self, sid: &ParticipantSid) -> Result<&Member, RoomError> {
+        self.members.iter().find(|member| member.info.sid == *sid).ok_or(RoomError::NoParticipant)
     }
-}
 
-impl Member {
-    fn refresh(&mut self) -> Arc<ParticipantInfo> {
-        let mut info = (*self.info).clone();
-        info.tracks = self.tracks.iter().map(|(track, _)| (**track).clone()).collect();
-        info.version += 1;
-        self.info = Arc::new(info);
-        self.info.clone()
+    pub(super) fn member_mut(&mut self, sid: &ParticipantSid) -> Result<&mut Member, RoomError> {
+        self.members.iter_mut().find(|member| member.info.sid == *sid).ok_or(RoomError::NoParticipant)
+    }
+
+    pub(super) fn find_track(&self, sid: &TrackSid) -> Option<(Arc<TrackInfo>, TrackKey)> {
+        let mut tracks = self.members.iter().flat_map(|member| &member.tracks);
+        tracks.find(|track| track.info.sid == *sid).map(|track| (track.info.clone(), track.key))
     }
 }
 

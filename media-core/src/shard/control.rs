@@ -1,6 +1,6 @@
 //! What the control side asks of a shard: transports, tracks, subscriptions come and go.
 
-use super::config::{TrackConfig, TransportConfig};
+use super::config::{SendSection, TrackConfig, TransportConfig};
 use super::core::{Room, ShardCore};
 use super::egress::ready_for_media;
 use super::sub::{Outgoing, Sink, Sub};
@@ -30,8 +30,9 @@ impl ShardCore {
                     time: Default::default(),
                     clock: None,
                 };
-                self.add_sub(track, sub, sink, Duration::ZERO, now);
+                self.add_sub(track, sub, sink, now);
             }
+            Command::AddSub { track, sub } => self.add_sub(track, sub, Sink::Unplaced, now),
             Command::AddTrack { key, config } => self.add_track(key, config),
             Command::AddTransport { key, init } => {
                 self.ufrags.insert(init.local_ice.ufrag.to_string(), key);
@@ -101,16 +102,47 @@ impl ShardCore {
         self.tracks.insert(key, track);
     }
 
-    pub(super) fn add_sub(&mut self, key: TrackKey, sub: SubKey, sink: Sink, delay: Duration, now: Instant) {
+    fn add_sub(&mut self, key: TrackKey, sub: SubKey, sink: Sink, now: Instant) {
         let Some(track) = self.tracks.get_mut(&key) else { return };
         if track.subs.iter().any(|other| other.key == sub) {
             return;
         }
-        let mut sub = Sub::new(sub, sink, track.config.codec.clock_rate, &mut self.random, now);
-        sub.ready_at = now + delay;
-        track.subs.push(sub);
+        track.subs.push(Sub::new(sub, sink, track.config.codec.clock_rate, &mut self.random, now));
         self.update_wanted(key, now);
         self.start_waiting_subs(key, now);
+    }
+
+    /// A section was agreed for a subscription, or changed. One that the room has ended meanwhile
+    /// is not there to be placed.
+    fn place_sub(&mut self, transport: TransportKey, section: &SendSection, ready_at: Instant, now: Instant) {
+        let Some(track) = self.tracks.get_mut(&section.track) else { return };
+        let Some(sub) = track.subs.iter_mut().find(|sub| sub.key == section.sub) else { return };
+        let outgoing = Outgoing {
+            transport,
+            mid: section.mid.clone(),
+            ssrc: section.ssrc,
+            rtx_ssrc: section.rtx_ssrc,
+            pt: section.pt,
+            rtx_pt: section.rtx_pt,
+            red_pt: section.red_pt,
+            rtx_sequence: 1,
+            packets: 0,
+            octets: 0,
+            last_report: None,
+            loss: 0.0,
+        };
+        if sub.place(outgoing, ready_at) {
+            self.update_wanted(section.track, now);
+            self.start_waiting_subs(section.track, now);
+        }
+    }
+
+    fn displace_sub(&mut self, key: TrackKey, sub: SubKey, now: Instant) {
+        let found = self.tracks.get_mut(&key).and_then(|track| track.subs.iter_mut().find(|other| other.key == sub));
+        if let Some(sub) = found {
+            sub.displace();
+            self.update_wanted(key, now);
+        }
     }
 
     fn remove_sub(&mut self, key: TrackKey, sub: SubKey, now: Instant) {
@@ -191,25 +223,11 @@ impl ShardCore {
         }
         for (track, sub) in old {
             if !config.send.iter().any(|section| section.sub == sub) {
-                self.remove_sub(track, sub, now);
+                self.displace_sub(track, sub, now);
             }
         }
         for section in &config.send {
-            let sink = Sink::Transport(Outgoing {
-                transport: key,
-                mid: section.mid.clone(),
-                ssrc: section.ssrc,
-                rtx_ssrc: section.rtx_ssrc,
-                pt: section.pt,
-                rtx_pt: section.rtx_pt,
-                red_pt: section.red_pt,
-                rtx_sequence: 1,
-                packets: 0,
-                octets: 0,
-                last_report: None,
-                loss: 0.0,
-            });
-            self.add_sub(section.track, section.sub, sink, delay, now);
+            self.place_sub(key, section, now + delay, now);
         }
         if config.receive.iter().any(|section| section.track.is_some())
             && let Some(transport) = self.transports.get_mut(&key)
@@ -243,7 +261,7 @@ impl ShardCore {
         }
         let subs: Vec<(TrackKey, SubKey)> = transport.outgoing.values().copied().collect();
         for (track, sub) in subs {
-            self.remove_sub(track, sub, now);
+            self.displace_sub(track, sub, now);
         }
     }
 

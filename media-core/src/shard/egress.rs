@@ -90,9 +90,10 @@ pub(super) fn ready_for_media(sub: &Sub, transports: &HashMap<TransportKey, Tran
     if now < sub.ready_at {
         return false;
     }
-    match sub.transport() {
-        Some(outgoing) => transports.get(&outgoing.transport).is_some_and(Transport::is_connected),
-        None => true,
+    match &sub.sink {
+        Sink::Unplaced => false,
+        Sink::Tap { .. } => true,
+        Sink::Transport(outgoing) => transports.get(&outgoing.transport).is_some_and(Transport::is_connected),
     }
 }
 

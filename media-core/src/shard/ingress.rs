@@ -356,7 +356,7 @@ impl ShardCore {
         let layers = track.layers.len();
         let Track { subs, last_packet, .. } = track;
         for sub in subs.iter_mut() {
-            if sub.paused || !readers.include(sub) {
+            if sub.paused || !sub.is_placed() || !readers.include(sub) {
                 continue;
             }
             if !sub.burst.is_empty() {

@@ -100,6 +100,12 @@ pub(crate) enum Command {
         room: RoomKey,
         events: mpsc::UnboundedSender<ShardEvent>,
     },
+    /// A subscription that a transport's section will carry: without this, or after
+    /// [`Command::RemoveSub`], a section that names it carries nothing.
+    AddSub {
+        track: TrackKey,
+        sub: SubKey,
+    },
     AddTap {
         track: TrackKey,
         sub: SubKey,

@@ -185,6 +185,7 @@ impl Rig {
     /// The peer gets this track, as stream `ssrc` and RTX `ssrc` + 1.
     pub fn subscribes(&mut self, peer: usize, track: TrackKey, ssrc: u32) -> SubKey {
         let sub = SubKey::next();
+        self.core.command(Command::AddSub { track, sub }, self.now);
         let section = SendSection {
             mid: format!("s{}", self.peers[peer].config.send.len()),
             track,

@@ -39,7 +39,15 @@ const TAP_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Where a subscription's packets go.
 pub(super) enum Sink {
-    Tap { sender: mpsc::Sender<TapItem>, dropped: u64, sequence: Extender, time: Extender32, clock: Option<ClockPoint> },
+    /// No section has been agreed for it, or none any more.
+    Unplaced,
+    Tap {
+        sender: mpsc::Sender<TapItem>,
+        dropped: u64,
+        sequence: Extender,
+        time: Extender32,
+        clock: Option<ClockPoint>,
+    },
     Transport(Outgoing),
 }
 
@@ -108,10 +116,7 @@ impl Sub {
         let first = random.random_range(1..0x7000);
         Self {
             key,
-            sent: match sink {
-                Sink::Tap { .. } => Box::new([]),
-                Sink::Transport(_) => vec![Sent::default(); SENT].into_boxed_slice(),
-            },
+            sent: Box::new([]),
             sink,
             wish: 2,
             paused: false,
@@ -161,8 +166,37 @@ impl Sub {
     pub fn transport(&self) -> Option<&Outgoing> {
         match &self.sink {
             Sink::Transport(outgoing) => Some(outgoing),
-            Sink::Tap { .. } => None,
+            Sink::Tap { .. } | Sink::Unplaced => None,
         }
+    }
+
+    pub fn is_placed(&self) -> bool {
+        !matches!(self.sink, Sink::Unplaced)
+    }
+
+    /// Its packets go out by this section from now on; says whether that begins a new stream. One
+    /// that goes on keeps its numbers and counts, whatever else of the section has changed.
+    pub fn place(&mut self, outgoing: Outgoing, ready_at: Instant) -> bool {
+        if let Sink::Transport(old) = &mut self.sink
+            && old.transport == outgoing.transport
+            && old.ssrc == outgoing.ssrc
+        {
+            let Outgoing { mid, rtx_ssrc, pt, rtx_pt, red_pt, .. } = outgoing;
+            (old.mid, old.rtx_ssrc, old.pt, old.rtx_pt, old.red_pt) = (mid, rtx_ssrc, pt, rtx_pt, red_pt);
+            return false;
+        }
+        self.displace();
+        self.sent = vec![Sent::default(); SENT].into_boxed_slice();
+        self.sink = Sink::Transport(outgoing);
+        self.ready_at = ready_at;
+        true
+    }
+
+    /// Its section is gone; it waits for another.
+    pub fn displace(&mut self) {
+        self.sink = Sink::Unplaced;
+        self.current = None;
+        self.burst.clear();
     }
 
     /// Begins with a cached group: its frames leave at once, a millisecond of
@@ -349,7 +383,8 @@ mod tests {
             last_report: None,
             loss: 0.0,
         };
-        let mut sub = Sub::new(SubKey::next(), Sink::Transport(outgoing), 90_000, &mut rand::rng(), now);
+        let mut sub = Sub::new(SubKey::next(), Sink::Unplaced, 90_000, &mut rand::rng(), now);
+        assert!(sub.place(outgoing, now));
         let group: Vec<(MediaPacket, u32)> =
             (0..50u32).map(|i| (packet(1000 + u64::from(i)), 5000 + i / 2 * 3600)).collect();
         sub.begin_burst(group.iter(), now);

@@ -225,7 +225,7 @@ impl Track {
 
     /// The three qualities somebody wants at this moment.
     pub fn wanted_now(&self) -> [bool; 3] {
-        let wishes = self.subs.iter().filter(|sub| !sub.paused).map(|sub| sub.wish);
+        let wishes = self.subs.iter().filter(|sub| !sub.paused && sub.is_placed()).map(|sub| sub.wish);
         layers::wanted(self.layers.len(), wishes)
     }
 }

@@ -3,7 +3,8 @@
 
 use super::codecs::{self, Choice};
 use super::sdp::{
-    Direction, LocalSection, LocalStream, LocalTransport, RemoteDescription, RemoteSection, SectionKind, write,
+    Direction, LocalSection, LocalStream, LocalTransport, MAX_SECTIONS, RemoteDescription, RemoteSection, SectionKind,
+    write,
 };
 use crate::ids::TrackSid;
 use crate::media::{Codec, Kind};
@@ -68,6 +69,8 @@ pub(super) enum Use {
     Receive {
         track: Option<TrackKey>,
         choice: Arc<Choice>,
+        /// Simulcast stream names, lowest layer first.
+        rids: Vec<String>,
     },
     /// We send.
     Send(Wanted),
@@ -99,6 +102,8 @@ pub(super) struct Taken {
 /// What binds an offered sending section to a track that was announced.
 pub(super) struct Binding {
     pub key: TrackKey,
+    /// Simulcast stream names, lowest layer first.
+    pub rids: Vec<String>,
     pub preferred: Codec,
     pub red_first: bool,
     pub opus_extra: &'static str,
@@ -269,6 +274,17 @@ impl Connection {
         self.sections.iter().any(|section| matches!(&section.usage, Use::Send(wanted) if wanted.info.sid == *track))
     }
 
+    /// Whether sections of these kinds all find a place: sections are used again, and never become
+    /// fewer.
+    pub fn has_place_for(&self, waiting: &[SectionKind]) -> bool {
+        let new = [SectionKind::Audio, SectionKind::Video].into_iter().map(|kind| {
+            let free = |section: &&Section| section.kind == kind && matches!(section.usage, Use::Free { .. });
+            let needed = waiting.iter().filter(|wanted| **wanted == kind).count();
+            needed.saturating_sub(self.sections.iter().filter(free).count())
+        });
+        self.sections.len() + new.sum::<usize>() <= MAX_SECTIONS
+    }
+
     /// Sections of a kind that a new subscription could take in the next answer.
     pub fn free(&self, kind: SectionKind) -> usize {
         self.sections
@@ -313,14 +329,14 @@ impl Connection {
             match &section.usage {
                 Use::Data => data = true,
                 Use::Free { .. } => {}
-                Use::Receive { track, choice } => {
+                Use::Receive { track, choice, rids } => {
                     let Some(offered) = &section.offered else { continue };
                     receive.push(ReceiveSection {
                         mid: section.mid.clone(),
                         kind: if section.kind == SectionKind::Audio { Kind::Audio } else { Kind::Video },
                         track: *track,
                         payloads: choice.payloads(),
-                        rids: offered.rids.clone(),
+                        rids: rids.clone(),
                         ssrcs: offered.ssrcs.clone(),
                         nack: choice.codec.feedback.iter().any(|feedback| feedback == "nack"),
                     });
@@ -395,7 +411,8 @@ impl Section {
                 answer.direction = Direction::RecvOnly;
                 answer.codecs = choice.answer(red_first, extra);
                 answer.simulcast = remote.simulcast.clone();
-                self.usage = Use::Receive { track: bound.map(|binding| binding.key), choice: Arc::new(choice) };
+                let (track, rids) = bound.map_or((None, Vec::new()), |binding| (Some(binding.key), binding.rids));
+                self.usage = Use::Receive { track, choice: Arc::new(choice), rids };
                 return answer;
             }
             // Nothing in common: the section stands but carries nothing, and whoever published is told.

@@ -13,7 +13,7 @@ use std::io::Cursor;
 
 /// Largest description accepted, bytes.
 pub const MAX_DESCRIPTION: usize = 512 * 1024;
-const MAX_SECTIONS: usize = 400;
+pub(super) const MAX_SECTIONS: usize = 400;
 const MAX_CODECS: usize = 128;
 
 #[derive(Debug, thiserror::Error)]

@@ -39,8 +39,8 @@ impl Session {
             Req::StoreDataBlobRequest(it) => self.unsupported(it.request_id, "data blobs", None),
             Req::Subscription(it) => self.update_subscription(&it),
             Req::SubscriptionPermission(it) => {
-                self.board.set_rule(&self.sid, &it);
-                self.board.tell_others(&self.sid, &Notice::RuleChanged(self.sid.clone()));
+                // The participant is there, or its session is about to end anyway.
+                let _ = self.room.set_audience(&self.sid, wire::audience(&it));
             }
             Req::SyncState(it) => return self.sync_state(it),
             Req::TrackSetting(it) => self.track_settings(&it),

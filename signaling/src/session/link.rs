@@ -2,7 +2,7 @@
 
 use livekit_protocol as proto;
 use prost::Message;
-use rongtong_media_core::ids::{Identity, ParticipantSid, TrackSid};
+use rongtong_media_core::ids::{Identity, ParticipantSid};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
@@ -90,10 +90,6 @@ pub(crate) enum Command {
 /// What one session tells others.
 #[derive(Clone, Debug)]
 pub(crate) enum Notice {
-    /// A publisher changed who may listen to it.
-    RuleChanged(ParticipantSid),
-    /// Somebody subscribed to this track of ours.
-    Subscribed(TrackSid),
     /// A participant's tracks are described differently now.
     Touched { sid: ParticipantSid, identity: Identity },
 }

@@ -1,14 +1,15 @@
 //! Tracks: announcing, negotiating, subscribing.
 
-use super::link::Notice;
 use super::run::{Flow, Session, description};
 use crate::wire;
 use livekit_protocol as proto;
 use livekit_protocol::request_response::{Reason, Request};
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{SubscriptionError, VideoQuality};
-use rongtong_media_core::ids::{ParticipantSid, TrackSid};
-use rongtong_media_core::room::{LayerQuality, LeaveReason, ParticipantChange, ParticipantState, RoomError, TrackInfo};
+use rongtong_media_core::ids::TrackSid;
+use rongtong_media_core::room::{
+    LayerQuality, LeaveReason, ParticipantChange, ParticipantState, RoomError, Subscription, SubscriptionEnd, TrackInfo,
+};
 use rongtong_media_core::webrtc::{PeerError, PeerEvent, TrackSettings};
 use std::sync::Arc;
 use std::time::Instant;
@@ -135,50 +136,39 @@ impl Session {
     }
 
     pub(super) fn subscribe_by_itself(&mut self, track: &Arc<TrackInfo>) {
+        let seen = self.room.participant(&track.identity).is_some_and(|publisher| self.is_visible(&publisher));
         let wanted = self.params.auto_subscribe && !self.unwanted.contains(&track.sid);
-        if wanted && self.permission.can_subscribe {
+        if wanted && seen && self.permission.can_subscribe && track.participant != self.sid {
             self.subscribe(track);
         }
     }
 
     pub(super) fn subscribe(&mut self, track: &TrackInfo) {
-        let seen = self.room.participant(&track.identity).is_some_and(|publisher| self.is_visible(&publisher));
-        if track.participant == self.sid || !seen {
-            return;
-        }
-        if !self.permission.can_subscribe || !self.board.allows(track, &self.sid, &self.identity) {
-            self.blocked.insert(track.sid.clone());
-            return self.say_allowed(track, false);
-        }
-        match self.peer.subscribe(&track.sid) {
-            Ok(()) => {
-                self.blocked.remove(&track.sid);
-                self.board.tell(&track.identity, Notice::Subscribed(track.sid.clone()));
+        let error = match self.peer.subscribe(&track.sid) {
+            Ok(()) | Err(PeerError::Room(RoomError::OwnTrack)) => return,
+            Err(PeerError::Room(RoomError::NotAllowed(_) | RoomError::NotInAudience)) => {
+                return self.say_allowed(track, false);
             }
-            Err(error) => {
-                let error = match error {
-                    PeerError::CodecUnsupported { .. } => SubscriptionError::SeCodecUnsupported,
-                    PeerError::NotFound => SubscriptionError::SeTrackNotfound,
-                    _ => SubscriptionError::SeUnknown,
-                };
-                self.subscription_error(track.sid.as_str(), error);
-            }
+            Err(PeerError::CodecUnsupported { .. }) => SubscriptionError::SeCodecUnsupported,
+            Err(PeerError::Room(RoomError::NoTrack)) => SubscriptionError::SeTrackNotfound,
+            Err(_) => SubscriptionError::SeUnknown,
+        };
+        self.subscription_error(track.sid.as_str(), error);
+    }
+
+    /// What the client asked for before may be had now.
+    pub(super) fn subscribable(&mut self, track: &TrackInfo) {
+        self.say_allowed(track, true);
+        if !self.unwanted.contains(&track.sid) {
+            self.subscribe(track);
         }
     }
 
-    /// A publisher changed who may listen to it: take what may be taken now, let the rest go.
-    pub(super) fn apply_rule(&mut self, publisher: &ParticipantSid) {
-        let had = self.peer.subscriptions();
-        for track in self.room.tracks().iter().filter(|it| it.participant == *publisher) {
-            let allowed = self.board.allows(track, &self.sid, &self.identity);
-            if !allowed && had.contains(&track.sid) {
-                self.peer.unsubscribe(&track.sid);
-                self.blocked.insert(track.sid.clone());
-                self.say_allowed(track, false);
-            } else if allowed && self.blocked.contains(&track.sid) {
-                self.say_allowed(track, true);
-                self.subscribe(track);
-            }
+    pub(super) fn subscription_ended(&mut self, subscription: &Subscription, why: SubscriptionEnd) {
+        self.peer.subscription_ended(subscription);
+        match why {
+            SubscriptionEnd::Audience | SubscriptionEnd::Revoked => self.say_allowed(&subscription.track, false),
+            SubscriptionEnd::Unpublished => {}
         }
     }
 
@@ -188,7 +178,6 @@ impl Session {
             let sid = TrackSid::new(sid);
             if !update.subscribe {
                 self.unwanted.insert(sid.clone());
-                self.blocked.remove(&sid);
                 self.peer.unsubscribe(&sid);
                 continue;
             }

@@ -4,9 +4,8 @@ use super::link::{Command, Notice};
 use super::run::{Flow, Session};
 use crate::wire;
 use livekit_protocol as proto;
-use livekit_protocol::StreamState;
 use livekit_protocol::signal_response::Message as Response;
-use rongtong_media_core::ids::{ParticipantSid, TrackSid};
+use rongtong_media_core::ids::ParticipantSid;
 use rongtong_media_core::room::{Permission, Quality, RoomEvent, Speaker, TrackInfo};
 use std::time::Instant;
 
@@ -14,6 +13,9 @@ impl Session {
     pub(super) fn on_room_event(&mut self, event: RoomEvent) -> Flow {
         match event {
             RoomEvent::Closed(reason) | RoomEvent::Removed(reason) => return Flow::End { reason, told: false },
+            RoomEvent::FirstSubscribed(track) => {
+                self.send(Response::TrackSubscribed(proto::TrackSubscribed { track_sid: track.to_string() }));
+            }
             RoomEvent::LayersWanted { track, wanted } => {
                 if let Some(info) = self.room.track(&track) {
                     self.send(Response::SubscribedQualityUpdate(wire::subscribed_quality(&info, wanted)));
@@ -33,7 +35,8 @@ impl Session {
             RoomEvent::Qualities(all) => self.qualities(&all),
             RoomEvent::RoomUpdated(info) => self.updates.room(info),
             RoomEvent::Speakers(speakers) => self.speakers(&speakers),
-            RoomEvent::StreamState { track, paused } => self.stream_state(&track, paused),
+            RoomEvent::Subscribable(track) => self.subscribable(&track),
+            RoomEvent::SubscriptionEnded { subscription, why } => self.subscription_ended(&subscription, why),
             RoomEvent::TrackPublished(track) => {
                 if track.participant != self.sid {
                     self.updates.changed(&track.participant, &track.identity);
@@ -55,12 +58,6 @@ impl Session {
     pub(super) fn on_command(&mut self, command: Command) -> Flow {
         match command {
             Command::Attach(attach) => return self.attach(*attach),
-            Command::Notice(Notice::RuleChanged(publisher)) => self.apply_rule(&publisher),
-            Command::Notice(Notice::Subscribed(track)) => {
-                if self.announced.contains_key(&track) && self.reported.insert(track.clone()) {
-                    self.send(Response::TrackSubscribed(proto::TrackSubscribed { track_sid: track.to_string() }));
-                }
-            }
             Command::Notice(Notice::Touched { sid, identity }) => self.updates.changed(&sid, &identity),
         }
         Flow::Continue
@@ -68,27 +65,19 @@ impl Session {
 
     fn track_unpublished(&mut self, track: &TrackInfo) {
         self.unwanted.remove(&track.sid);
-        self.blocked.remove(&track.sid);
         if track.participant == self.sid {
             self.board.forget_track(&track.sid);
             self.announced.remove(&track.sid);
-            self.reported.remove(&track.sid);
             let gone = proto::TrackUnpublishedResponse { track_sid: track.sid.to_string() };
             self.send(Response::TrackUnpublished(gone));
         } else {
-            // Clients say nothing of a track that is gone, so its section and its place end here.
-            self.peer.unsubscribe(&track.sid);
             self.updates.changed(&track.participant, &track.identity);
         }
     }
 
     fn permission_changed(&mut self, permission: Permission) {
         let could_subscribe = std::mem::replace(&mut self.permission, permission).can_subscribe;
-        if could_subscribe && !self.permission.can_subscribe {
-            for track in self.peer.subscriptions() {
-                self.peer.unsubscribe(&track);
-            }
-        } else if !could_subscribe && self.permission.can_subscribe {
+        if !could_subscribe && self.permission.can_subscribe {
             self.subscribe_to_all();
         }
         self.updates.changed(&self.sid.clone(), &self.identity.clone());
@@ -114,16 +103,5 @@ impl Session {
             .map(|it| proto::SpeakerInfo { sid: it.sid.to_string(), level: it.level, active: it.active })
             .collect();
         self.send(Response::SpeakersChanged(proto::SpeakersChanged { speakers }));
-    }
-
-    fn stream_state(&mut self, track: &TrackSid, paused: bool) {
-        let Some(info) = self.room.track(track) else { return };
-        let state = if paused { StreamState::Paused } else { StreamState::Active };
-        let info = proto::StreamStateInfo {
-            participant_sid: info.participant.to_string(),
-            track_sid: track.to_string(),
-            state: state as i32,
-        };
-        self.send(Response::StreamStateUpdate(proto::StreamStateUpdate { stream_states: vec![info] }));
     }
 }

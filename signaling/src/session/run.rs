@@ -65,10 +65,6 @@ pub(crate) struct Session {
     pub(super) last_sequence: u32,
     /// Tracks the client does not want although it subscribes by itself.
     pub(super) unwanted: HashSet<TrackSid>,
-    /// Tracks it wants and may not have (yet).
-    pub(super) blocked: HashSet<TrackSid>,
-    /// Own tracks whose first subscriber has been reported.
-    pub(super) reported: HashSet<TrackSid>,
     /// Own tracks that were announced, negotiated or not, with the client's name for each.
     pub(super) announced: HashMap<TrackSid, String>,
     pub(super) media_failed_at: Option<Instant>,

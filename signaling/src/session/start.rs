@@ -101,8 +101,6 @@ pub(crate) fn open(
         replay: Replay::new(shared.limits.resume_window + Duration::from_secs(15)),
         last_sequence: 0,
         unwanted: HashSet::new(),
-        blocked: HashSet::new(),
-        reported: HashSet::new(),
         announced: HashMap::new(),
         media_failed_at: None,
         drop_on_resume: DropOnResume::No,

@@ -3,11 +3,13 @@
 //! Messages are those of the `livekit-protocol` crate (`livekit_models.proto`,
 //! `livekit_rtc.proto`).
 
+mod audience;
 mod leave;
 mod participant;
 mod room;
 mod track;
 
+pub use audience::audience;
 pub use leave::{LeaveAction, disconnect_reason, leave, leave_for};
 pub use participant::{departed, participant, permission, quality};
 pub use room::{

@@ -24,7 +24,7 @@ async fn h264_and_g711_reach_a_room_over_tcp_and_over_udp() {
 
         let video = track(&room, Kind::Video).await;
         assert_eq!((video.spec.codec.codec, video.spec.notice.as_str(), video.spec.height), (Codec::H264, "", 360));
-        let mut tap = room.tap(&video.sid, 1000).unwrap();
+        let mut tap = room.tap(&rongtong_media_core::room::Holder::Service("test"), &video.sid, 1000).unwrap();
         let (mut last, mut keyframes, mut pictures, mut clocks) = (None, 0, 0, 0);
         // A sender's first report may take some seconds.
         while pictures < 60 || (clocks == 0 && pictures < 250) {
@@ -48,7 +48,7 @@ async fn h264_and_g711_reach_a_room_over_tcp_and_over_udp() {
 
         let audio = track(&room, Kind::Audio).await;
         assert_eq!((audio.spec.codec.codec, audio.spec.codec.clock_rate), (Codec::Pcma, 8_000));
-        let mut tap = room.tap(&audio.sid, 100).unwrap();
+        let mut tap = room.tap(&rongtong_media_core::room::Holder::Service("test"), &audio.sid, 100).unwrap();
         let mut bytes = 0;
         while bytes < 4_000 {
             if let TapItem::Packet(packet) = next(&mut tap).await {
@@ -88,7 +88,7 @@ async fn what_browsers_can_not_show_is_published_with_a_notice() {
         let told = camera_in(&room, &id).await.attributes.get(&format!("rongtong.{side}_note")).cloned();
         assert_eq!(told.as_deref(), Some(notice));
         // The recorder can have it all the same.
-        let mut tap = room.tap(&found.sid, 500).unwrap();
+        let mut tap = room.tap(&rongtong_media_core::room::Holder::Service("test"), &found.sid, 500).unwrap();
         let TapItem::Packet(packet) = next(&mut tap).await else { panic!("a packet comes first") };
         assert!(!packet.payload.is_empty() && packet.payload.len() <= 1_200);
         if codec == Codec::Aac {
@@ -112,7 +112,7 @@ async fn a_room_that_comes_later_has_a_picture_at_once() {
     let began = Instant::now();
     let (room, _viewer) = site.enter(&format!("cam-{id}"), "viewer");
     let video = track(&room, Kind::Video).await;
-    let mut tap = room.tap(&video.sid, 2000).unwrap();
+    let mut tap = room.tap(&rongtong_media_core::room::Holder::Service("test"), &video.sid, 2000).unwrap();
     let first = loop {
         if let TapItem::Packet(packet) = next(&mut tap).await {
             break packet;

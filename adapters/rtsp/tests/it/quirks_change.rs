@@ -19,7 +19,7 @@ async fn goes_on(transport: &str, reason: &str, payload_type: u8, change: fn(Rtp
     let (room, _viewer) = site.enter(&format!("cam-{id}"), "viewer");
     site.reaches(&id, "live").await;
     let audio = track(&room, Kind::Audio).await;
-    let mut tap = room.tap(&audio.sid, 100).unwrap();
+    let mut tap = room.tap(&rongtong_media_core::room::Holder::Service("test"), &audio.sid, 100).unwrap();
     let mut last: Option<(u8, u64, u64)> = None;
     while last.is_none_or(|(number, ..)| number < 70) {
         let TapItem::Packet(packet) = next(&mut tap).await else { continue };

@@ -97,7 +97,7 @@ async fn pictures_are_whole(what: &str, server: u16, path: &str, marker: Marker)
     let (room, _viewer) = site.enter(&format!("cam-{id}"), "viewer");
     site.reaches(&id, "live").await;
     let video = track(&room, Kind::Video).await;
-    let mut tap = room.tap(&video.sid, 1000).unwrap();
+    let mut tap = room.tap(&rongtong_media_core::room::Holder::Service("test"), &video.sid, 1000).unwrap();
     let (mut pictures, mut last, mut current): (Vec<(u64, usize, usize)>, Option<u64>, _) = (Vec::new(), None, None);
     while pictures.len() < 60 {
         let TapItem::Packet(packet) = next(&mut tap).await else { continue };

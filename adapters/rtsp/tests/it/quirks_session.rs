@@ -17,7 +17,7 @@ async fn is_heard(script: Script) {
     let (room, _viewer) = site.enter(&format!("cam-{id}"), "viewer");
     site.reaches(&id, "live").await;
     let audio = track(&room, Kind::Audio).await;
-    let mut tap = room.tap(&audio.sid, 100).unwrap();
+    let mut tap = room.tap(&rongtong_media_core::room::Holder::Service("test"), &audio.sid, 100).unwrap();
     let mut last: Option<u8> = None;
     for _ in 0..10 {
         let TapItem::Packet(packet) = next(&mut tap).await else { continue };

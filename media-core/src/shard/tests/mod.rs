@@ -1,5 +1,6 @@
 //! What a shard does, in virtual time.
 
+mod sections;
 mod taps;
 
 use super::Command;

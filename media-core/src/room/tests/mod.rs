@@ -1,10 +1,11 @@
 //! Who is in a room, and what they may publish, when several things happen at once.
 
+mod subscriptions;
+
 use super::*;
 use crate::ids::RoomName;
 use crate::media::CodecParams;
 use crate::media::Source;
-use crate::shard::TrackKey;
 use std::sync::Arc;
 
 fn person(identity: &str) -> Join {
@@ -58,11 +59,11 @@ async fn a_track_described_before_a_revocation_is_not_published_after_it() {
     let room = open(&rooms, 20);
     let anna = room.join(person("anna")).unwrap();
     let spec = TrackSpec::new(Source::Camera, CodecParams::h264());
-    let described = room.new_track(&anna.info.sid, spec).unwrap();
+    let described = room.draft(&anna.info.sid, spec).unwrap();
     let none = Permission { can_publish: false, ..Permission::full() };
     let change = ParticipantChange { permission: Some(none), ..ParticipantChange::default() };
     room.update_participant(&anna.info.sid, change).unwrap();
-    let refused = room.announce(described, TrackKey::next(), Keyframes::OnRequest, None);
+    let refused = room.publish_draft(&described, Keyframes::OnRequest);
     assert!(matches!(refused, Err(RoomError::NotAllowed(_))));
     assert!(room.tracks().is_empty());
     assert_eq!(rooms.shard_stats().await[0].tracks, 0);
@@ -74,11 +75,9 @@ async fn tracks_are_no_more_than_the_limit_however_they_are_announced() {
     let room = open(&rooms, 20);
     let anna = room.join(person("anna")).unwrap();
     let described: Vec<_> = (0..70)
-        .map(|_| room.new_track(&anna.info.sid, TrackSpec::new(Source::Camera, CodecParams::h264())).unwrap())
+        .map(|_| room.draft(&anna.info.sid, TrackSpec::new(Source::Camera, CodecParams::h264())).unwrap())
         .collect();
-    let taken = described
-        .into_iter()
-        .filter(|info| room.announce(info.clone(), TrackKey::next(), Keyframes::OnRequest, None).is_ok());
+    let taken = described.into_iter().filter(|info| room.publish_draft(info, Keyframes::OnRequest).is_ok());
     assert_eq!(taken.count(), 64);
     assert_eq!(rooms.shard_stats().await[0].tracks, 64);
 }

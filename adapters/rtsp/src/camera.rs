@@ -9,6 +9,7 @@ use crate::config::CamerasConfig;
 use crate::desired::{Recipe, Shared};
 use crate::metrics::CameraMetrics;
 use crate::pipe::{Incoming, Pipe};
+use crate::plan::{AudioDescription, StreamPlan, VideoDescription};
 use crate::presence::{Heard, Presence, Slot, next_event};
 use crate::reason::{Failure, Reason};
 use crate::session::{CameraSession, Received, Target, Trace};
@@ -41,18 +42,27 @@ struct Task {
     ended: bool,
     presences: Vec<Presence>,
     streams: Vec<Stream>,
+    /// What the camera sends that is not taken.
+    refused: (Option<VideoDescription>, Option<AudioDescription>),
 }
 
 struct Stream {
     /// retina's index.
     index: usize,
     slot: Slot,
+    plan: StreamPlan,
     pipe: Pipe,
+    /// A payload type that means nothing here, until another one comes.
+    unknown: Option<u8>,
     /// RTP and NTP time of the newest sender report, for rooms that come later.
     report: Option<(u32, u64)>,
 }
 
 impl Stream {
+    fn new(plan: &StreamPlan, slot: Slot) -> Self {
+        Self { index: plan.index, slot, plan: plan.clone(), pipe: Pipe::new(plan), unknown: None, report: None }
+    }
+
     fn publish(&self, presence: &mut Presence, name: &str) {
         presence.publish(self.slot, &self.pipe, name);
         if let Some((timestamp, ntp)) = self.report {
@@ -64,7 +74,17 @@ impl Stream {
 impl Task {
     fn new(shared: Arc<Shared>, config: CamerasConfig, metrics: Arc<CameraMetrics>) -> Self {
         let recipe = shared.recipe();
-        Self { shared, config, metrics, recipe, held: false, ended: false, presences: Vec::new(), streams: Vec::new() }
+        Self {
+            shared,
+            config,
+            metrics,
+            recipe,
+            held: false,
+            ended: false,
+            presences: Vec::new(),
+            streams: Vec::new(),
+            refused: (None, None),
+        }
     }
 
     async fn run(mut self) {
@@ -145,9 +165,8 @@ impl Task {
         let plan = session.plan();
         let slots = [(&plan.video, Slot::Video), (&plan.audio, Slot::Audio)];
         let taken = slots.into_iter().filter_map(|(stream, slot)| Some((stream.as_ref()?, slot)));
-        self.streams = taken
-            .map(|(stream, slot)| Stream { index: stream.index, slot, pipe: Pipe::new(stream), report: None })
-            .collect();
+        self.streams = taken.map(|(stream, slot)| Stream::new(stream, slot)).collect();
+        self.refused = (plan.refused_video.clone(), plan.refused_audio.clone());
         for at in 0..self.streams.len() {
             self.publish(at);
         }
@@ -161,13 +180,14 @@ impl Task {
             tokio::select! {
                 received = session.next() => match received? {
                     Received::Report { stream, timestamp, ntp } => self.report(stream, timestamp, ntp),
-                    Received::Rtp { stream, sequence, timestamp, marker, payload } => {
+                    Received::Rtp { stream, payload_type, sequence, timestamp, marker, payload } => {
                         last_packet = Instant::now();
                         self.set_live();
                         for reason in session.breaks() {
                             self.broke(reason);
                         }
-                        self.packet(stream, Incoming { sequence, timestamp, marker, payload }, last_packet);
+                        let packet = Incoming { sequence, timestamp, marker, payload };
+                        self.packet(stream, payload_type, packet, last_packet);
                     }
                 },
                 () = self.turn() => {
@@ -194,13 +214,21 @@ impl Task {
         }
     }
 
-    fn packet(&mut self, stream: usize, packet: Incoming, now: Instant) {
+    fn packet(&mut self, stream: usize, payload_type: u8, packet: Incoming, now: Instant) {
         let Some(at) = self.streams.iter().position(|known| known.index == stream) else { return };
+        if !self.turned(at, payload_type) {
+            return;
+        }
         let Some(known) = self.streams.get_mut(at) else { return };
+        let before = known.pipe.size();
         let outcome = known.pipe.push(packet);
+        let resized = before != known.pipe.size() && before != (0, 0);
         self.metrics.packets.inc_by(outcome.packets.len() as u64);
         self.metrics.damaged.inc_by(u64::from(outcome.damaged));
         if outcome.changed {
+            if resized {
+                self.broke("size");
+            }
             self.publish(at);
             self.tell_streams();
         }
@@ -211,6 +239,32 @@ impl Task {
             }
             known.pipe.remember(&outcome, now);
         }
+    }
+
+    /// Whether packets of this payload type are understood; a stream that changes to one becomes what
+    /// that means, in its track where the codec stays the same.
+    fn turned(&mut self, at: usize, payload_type: u8) -> bool {
+        let Some(known) = self.streams.get_mut(at) else { return false };
+        if known.plan.payload_type == payload_type {
+            known.unknown = None;
+            return true;
+        }
+        let Some(plan) = known.plan.turned(payload_type) else {
+            if known.unknown.replace(payload_type) != Some(payload_type) {
+                self.broke("codec");
+            }
+            return false;
+        };
+        if known.plan.goes_on_as(&plan) {
+            known.plan = plan;
+            self.broke("payload_type");
+        } else {
+            *known = Stream::new(&plan, known.slot);
+            self.broke("codec");
+            self.publish(at);
+            self.tell_streams();
+        }
+        true
     }
 
     /// The stream is another one from here on, and goes on all the same.
@@ -339,8 +393,8 @@ impl Task {
 
     /// Updates what is known of picture and sound.
     fn tell_streams(&self) {
-        let video = self.streams.iter().find_map(|stream| stream.pipe.video());
-        let audio = self.streams.iter().find_map(|stream| stream.pipe.audio());
+        let video = self.streams.iter().find_map(|stream| stream.pipe.video()).or_else(|| self.refused.0.clone());
+        let audio = self.streams.iter().find_map(|stream| stream.pipe.audio()).or_else(|| self.refused.1.clone());
         let notes_differ = {
             let mut status = self.shared.status.lock();
             let before = status.attributes();

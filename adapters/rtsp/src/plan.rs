@@ -18,6 +18,40 @@ pub struct StreamPlan {
     pub framerate: Option<f32>,
     /// Pixels, when the session description tells.
     pub size: Option<(u32, u32)>,
+    /// Of its packets.
+    pub payload_type: u8,
+    /// What the other payload types mean that it may change to.
+    pub(crate) formats: Vec<Format>,
+}
+
+/// One payload type of a stream; `None` when no part of the server understands it.
+pub(crate) type Format = (u8, Option<(CodecParams, &'static str)>);
+
+impl StreamPlan {
+    /// The stream when its packets have another payload type from now on; `None` when that is unknown
+    /// or not understood. A dynamic one in place of another, never described, changes nothing else.
+    pub fn turned(&self, payload_type: u8) -> Option<Self> {
+        let described = self.formats.iter().find(|(number, _)| *number == payload_type);
+        let (codec, notice) = match described {
+            Some((_, format)) => format.clone()?,
+            None if payload_type.min(self.payload_type) >= FIRST_DYNAMIC => (self.codec.clone(), self.notice),
+            None => return None,
+        };
+        Some(Self { payload_type, codec, notice, ..self.clone() })
+    }
+
+    /// Whether packets of the other plan go on where those of this one end.
+    pub fn goes_on_as(&self, other: &Self) -> bool {
+        goes_on((&self.codec, self.notice), (&other.codec, other.notice))
+    }
+}
+
+/// Whether a stream can become another one within a track: who subscribed may keep on, and their
+/// decoders find in the stream itself whatever is new. H.264 and H.265 have their parameter sets there
+/// (RFC 6184 8.2.2, RFC 7798 7.2.2); sound is described outside it alone.
+pub fn goes_on((was, notice): (&CodecParams, &str), (is, new_notice): (&CodecParams, &str)) -> bool {
+    let alike = (was.codec, was.clock_rate, was.channels) == (is.codec, is.clock_rate, is.channels);
+    alike && notice == new_notice && (is.codec.kind() == Kind::Video || was.fmtp == is.fmtp)
 }
 
 /// What the camera offers.
@@ -25,8 +59,9 @@ pub struct StreamPlan {
 pub struct Plan {
     pub video: Option<StreamPlan>,
     pub audio: Option<StreamPlan>,
-    /// Encoding names of streams that no part of the server understands.
-    pub unknown: Vec<String>,
+    /// The first stream of each kind that no part of the server understands, when there is no other.
+    pub refused_video: Option<VideoDescription>,
+    pub refused_audio: Option<AudioDescription>,
 }
 
 /// A stream as the session description has it.
@@ -51,16 +86,19 @@ pub struct VideoDescription {
     pub height: u32,
     /// Frames per second, measured; 0 until it is known.
     pub fps: f32,
-    /// Why browsers don't show it (`b-frames`, `interlaced`, `h265`, `profile`); empty when they do.
+    /// Why browsers don't show it (`b-frames`, `interlaced`, `h265`, `profile`), or why nothing is done with
+    /// it (`unsupported`); empty when they do.
     pub note: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct AudioDescription {
     pub codec: String,
-    /// Hz.
+    /// Samples a second, Hz.
     pub rate: u32,
-    /// Why browsers don't play it (`aac`, `g722`); empty when they do.
+    pub channels: u8,
+    /// Why browsers don't play it (`aac`, `g722`, `audio-rate`: G.711 of another form than 8 kHz mono), or why
+    /// nothing is done with it (`unsupported`); empty when they do.
     pub note: String,
 }
 
@@ -71,8 +109,9 @@ impl Plan {
             if stream.media != "video" && stream.media != "audio" {
                 continue;
             }
-            let Some((mut codec, notice)) = usable(stream) else {
-                plan.unknown.push(stream.encoding.chars().take(32).collect());
+            let parameters = fmtp(sdp, &stream.media, stream.payload_type).unwrap_or_default();
+            let Some((codec, notice)) = usable(stream, parameters) else {
+                plan.refuse(stream);
                 continue;
             };
             let slot = match codec.codec.kind() {
@@ -80,11 +119,37 @@ impl Plan {
                 Kind::Audio => &mut plan.audio,
             };
             if slot.is_none() {
-                codec.fmtp = fmtp(sdp, &stream.media, stream.payload_type).unwrap_or_default();
-                *slot = Some(StreamPlan { index, codec, notice, framerate: stream.framerate, size: stream.size });
+                *slot = Some(StreamPlan {
+                    index,
+                    codec,
+                    notice,
+                    framerate: stream.framerate,
+                    size: stream.size,
+                    payload_type: stream.payload_type,
+                    formats: formats(sdp, index, stream),
+                });
             }
         }
+        if plan.video.is_some() {
+            plan.refused_video = None;
+        }
+        if plan.audio.is_some() {
+            plan.refused_audio = None;
+        }
         plan
+    }
+
+    fn refuse(&mut self, stream: &Offered) {
+        let codec = stream.encoding.chars().take(32).collect();
+        let note = "unsupported".to_owned();
+        if stream.media == "audio" {
+            let channels = stream.channels.unwrap_or(1).min(u16::from(u8::MAX)) as u8;
+            self.refused_audio.get_or_insert(AudioDescription { codec, rate: stream.clock_rate, channels, note });
+        } else {
+            let (width, height) = stream.size.unwrap_or_default();
+            let fps = stream.framerate.unwrap_or_default();
+            self.refused_video.get_or_insert(VideoDescription { codec, width, height, fps, note });
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -92,24 +157,91 @@ impl Plan {
     }
 }
 
-fn usable(stream: &Offered) -> Option<(CodecParams, &'static str)> {
+fn usable(stream: &Offered, fmtp: String) -> Option<(CodecParams, &'static str)> {
     let codec = Codec::from_rtp_name(&stream.encoding)?;
-    let notice = match codec {
-        Codec::Aac => "aac",
-        Codec::G722 => "g722",
-        Codec::H265 => "h265",
-        Codec::H264 | Codec::Opus | Codec::Pcma | Codec::Pcmu => "",
-        Codec::Av1 | Codec::Vp8 | Codec::Vp9 => return None,
-    };
     if (codec.kind() == Kind::Video) != (stream.media == "video") || stream.clock_rate == 0 {
         return None;
     }
+    let mut channels = stream.channels;
+    let notice = match codec {
+        Codec::Aac => {
+            let (_, described) = aac(&fmtp)?;
+            channels = described.or(channels);
+            "aac"
+        }
+        Codec::G722 => "g722",
+        Codec::H265 => "h265",
+        // Browsers have it as RFC 7874 3 asks: 8 kHz, one channel.
+        Codec::Pcma | Codec::Pcmu if stream.clock_rate != 8_000 || channels.unwrap_or(1) != 1 => "audio-rate",
+        Codec::H264 | Codec::Opus | Codec::Pcma | Codec::Pcmu => "",
+        Codec::Av1 | Codec::Vp8 | Codec::Vp9 => return None,
+    };
     let channels = match codec.kind() {
-        Kind::Audio => stream.channels.unwrap_or(1).min(8) as u8,
+        Kind::Audio => channels.unwrap_or(1).min(8) as u8,
         Kind::Video => 0,
     };
-    Some((CodecParams { codec, clock_rate: stream.clock_rate, channels, fmtp: String::new() }, notice))
+    Some((CodecParams { codec, clock_rate: stream.clock_rate, channels, fmtp }, notice))
 }
+
+/// Sampling rate in Hz and, where it is told, the number of channels, from the AudioSpecificConfig
+/// (ISO/IEC 14496-3 1.6.2.1) of a description by RFC 3640; `None` when it is no such one.
+pub fn aac(fmtp: &str) -> Option<(u32, Option<u16>)> {
+    const RATES: [u32; 13] =
+        [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
+    let number = |name| fmtp_parameter(fmtp, name).map_or(Some(0), |text| text.parse::<u32>().ok());
+    if number("sizelength")? == 0 || number("indexlength")? != number("indexdeltalength")? {
+        return None;
+    }
+    let config: String = fmtp_parameter(fmtp, "config")?.chars().take(16).collect();
+    if config.len() < 4 || !config.is_ascii() {
+        return None;
+    }
+    let bits = u64::from_str_radix(&format!("{config:0<16}"), 16).ok()?;
+    let read = |from: u32, count: u32| (bits << from >> (64 - count)) as u32;
+    // An object type of 31 and more has six bits more.
+    let at = if read(0, 5) == 31 { 11 } else { 5 };
+    let (rate, at) = match read(at, 4) {
+        15 => (read(at + 4, 24), at + 28),
+        index => (*RATES.get(index as usize)?, at + 4),
+    };
+    let channels = match read(at, 4) {
+        count @ 1..=6 => Some(count as u16),
+        7 => Some(8),
+        _ => None,
+    };
+    (rate > 0).then_some((rate, channels))
+}
+
+/// What the payload types mean of the stream that is described with the line `m=` of this index, and
+/// those that mean the same everywhere (RFC 3551 6).
+fn formats(sdp: &[u8], index: usize, stream: &Offered) -> Vec<Format> {
+    let text = std::str::from_utf8(sdp).unwrap_or_default();
+    let section = text.split("\nm=").nth(index + 1).unwrap_or_default();
+    let mut found: Vec<Format> = Vec::new();
+    for line in section.lines().filter_map(|line| line.strip_prefix("a=rtpmap:")).take(MOST_FORMATS) {
+        let Some((number, map)) = line.trim().split_once(' ') else { continue };
+        let (Ok(payload_type), mut map) = (number.parse(), map.trim().split('/')) else { continue };
+        let (encoding, rate, channels) = (map.next().unwrap_or_default(), map.next(), map.next());
+        let clock_rate = rate.and_then(|rate| rate.parse().ok()).unwrap_or_default();
+        let channels = channels.and_then(|channels| channels.parse().ok());
+        let offered =
+            Offered { encoding: encoding.to_ascii_lowercase(), payload_type, clock_rate, channels, ..stream.clone() };
+        let parameters = fmtp(sdp, &stream.media, payload_type).unwrap_or_default();
+        found.push((payload_type, usable(&offered, parameters)));
+    }
+    for (payload_type, encoding) in [(0, "pcmu"), (8, "pcma"), (9, "g722")] {
+        if !found.iter().any(|(number, _)| *number == payload_type) {
+            let encoding = encoding.to_owned();
+            let offered = Offered { encoding, payload_type, clock_rate: 8_000, channels: Some(1), ..stream.clone() };
+            found.push((payload_type, usable(&offered, String::new())));
+        }
+    }
+    found
+}
+
+/// Payload types below mean the same everywhere, or are not to be used (RFC 3551 6).
+const FIRST_DYNAMIC: u8 = 96;
+const MOST_FORMATS: usize = 32;
 
 /// Value of the first `a=fmtp:<payload type>` in the first media section of this
 /// kind that has the payload type, at most 4,000 bytes.
@@ -158,7 +290,7 @@ mod tests {
 
     const SDP: &[u8] =
         b"v=0\r\nm=video 0 RTP/AVP 96\r\na=fmtp:96 packetization-mode=1; sprop-parameter-sets=Z0I=,aM4=\r\n\
-        m=audio 0 RTP/AVP 96\r\na=fmtp:96 streamtype=5;config=1408\r\n";
+        m=audio 0 RTP/AVP 96\r\na=fmtp:96 streamtype=5;sizelength=13;indexlength=3;indexdeltalength=3;config=1408\r\n";
 
     #[test]
     fn the_first_usable_stream_of_each_kind_is_taken_with_its_parameters() {
@@ -175,7 +307,31 @@ mod tests {
         assert_eq!(fmtp_parameter(&video.codec.fmtp, "Sprop-Parameter-Sets"), Some("Z0I=,aM4="));
         assert_eq!((audio.index, audio.notice), (4, "aac"));
         assert_eq!(fmtp_parameter(&audio.codec.fmtp, "config"), Some("1408"));
-        assert_eq!(plan.unknown, ["jpeg"]);
+        assert_eq!(plan.refused_video, None, "another one is taken");
+    }
+
+    #[test]
+    fn a_payload_type_turns_a_stream_into_what_is_described_or_means_the_same_everywhere() {
+        let sdp = b"v=0\r\nm=audio 0 RTP/AVP 8 97 98\r\na=rtpmap:97 PCMA/8000\r\na=rtpmap:98 PCMA/16000/2\r\n";
+        let stream = Offered { clock_rate: 8_000, ..offered("audio", "pcma", 8) };
+        let audio = Plan::choose(&[stream], sdp).audio.unwrap();
+        let turned = |number| audio.turned(number).map(|plan| (plan.codec.codec, plan.notice, audio.goes_on_as(&plan)));
+        assert_eq!(turned(97), Some((Codec::Pcma, "", true)));
+        assert_eq!(turned(98), Some((Codec::Pcma, "audio-rate", false)));
+        assert_eq!(turned(0), Some((Codec::Pcmu, "", false)));
+        assert_eq!((turned(3), turned(110)), (None, None));
+    }
+
+    #[test]
+    fn aac_says_its_rate_and_channels() {
+        let of = |config: &str| aac(&format!("sizelength=13;indexlength=3;indexdeltalength=3;config={config}"));
+        assert_eq!(of("1588"), Some((8_000, Some(1))));
+        assert_eq!(of("1410"), Some((16_000, Some(2))));
+        assert_eq!(of("1290"), Some((32_000, Some(2))));
+        assert_eq!(of("1210"), Some((44_100, Some(2))));
+        assert_eq!(of("1188"), Some((48_000, Some(1))));
+        assert_eq!(of("17802b1408"), Some((22_056, Some(1))), "a rate of no index");
+        assert_eq!((of("15"), of("1f9"), aac("config=1588")), (None, None, None));
     }
 
     proptest! {

@@ -3,10 +3,11 @@
 //! Everything the adapter wants of rooms goes through here. Dropping it leaves the room.
 
 use crate::pipe::Pipe;
+use crate::plan::goes_on;
 use rongtong_media_core::ids::{Identity, ParticipantSid, RoomName};
 use rongtong_media_core::room::{
     Join, Keyframes, LeaveReason, ParticipantChange, ParticipantKind, Permission, Room, RoomError, RoomEvent,
-    SourcePacket, TrackSource,
+    SourcePacket, TrackSource, TrackSpec,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,9 +96,22 @@ impl Presence {
         !self.own || self.watched
     }
 
-    /// Publishes a stream (anew), beginning with its newest group of pictures.
+    /// Publishes a stream, beginning with its newest group of pictures. A track whose codec is the
+    /// same stays, with its sid, and the room is told what is new of it.
     pub fn publish(&mut self, slot: Slot, pipe: &Pipe, name: &str) {
         let Some(spec) = pipe.spec(name) else { return };
+        if let Some(source) = self.track(slot).as_ref() {
+            let sid = source.info().sid.clone();
+            let known = self.room.track(&sid);
+            if known.is_some_and(|known| goes_on((&known.spec.codec, &known.spec.notice), (&spec.codec, &spec.notice)))
+            {
+                let change = |known: &mut TrackSpec| *known = TrackSpec { muted: known.muted, ..spec };
+                if let Err(error) = self.room.change_track(&sid, change) {
+                    tracing::debug!(room = %self.room.name(), %error, "a camera's new picture could not be told to its room");
+                }
+                return;
+            }
+        }
         *self.track(slot) = None;
         match self.room.publish(&self.sid, spec, Keyframes::Cached) {
             Ok(source) => {

@@ -58,13 +58,14 @@ async fn walk(
     let plan = session.plan();
     let mut pipes: Vec<(usize, Pipe)> =
         [&plan.video, &plan.audio].into_iter().flatten().map(|stream| (stream.index, Pipe::new(stream))).collect();
+    let refused = (plan.refused_video.clone(), plan.refused_audio.clone());
     let first_frame = async {
         let result = first_frame(&mut session, &mut pipes).await;
         result.map(|seen| ((), seen))
     };
     let seen = trace.step("first_frame", FIRST_FRAME, first_frame).await;
-    *video = pipes.iter().find_map(|(_, pipe)| pipe.video());
-    *audio = pipes.iter().find_map(|(_, pipe)| pipe.audio());
+    *video = pipes.iter().find_map(|(_, pipe)| pipe.video()).or(refused.0);
+    *audio = pipes.iter().find_map(|(_, pipe)| pipe.audio()).or(refused.1);
     seen.map_err(|failure| match failure.reason {
         Reason::Timeout => Failure::new(Reason::Silent, failure.detail),
         _ => failure,
@@ -75,7 +76,9 @@ async fn walk(
 async fn first_frame(session: &mut CameraSession, pipes: &mut [(usize, Pipe)]) -> Result<String, Failure> {
     let wants_video = pipes.iter().any(|(_, pipe)| pipe.video().is_some());
     loop {
-        let Received::Rtp { stream, sequence, timestamp, marker, payload } = session.next().await? else { continue };
+        let Received::Rtp { stream, sequence, timestamp, marker, payload, .. } = session.next().await? else {
+            continue;
+        };
         let Some((_, pipe)) = pipes.iter_mut().find(|(index, _)| *index == stream) else { continue };
         let outcome = pipe.push(Incoming { sequence, timestamp, marker, payload });
         let is_video = pipe.video().is_some();

@@ -94,6 +94,7 @@ pub enum Received {
     },
     Rtp {
         stream: usize,
+        payload_type: u8,
         sequence: u16,
         timestamp: u32,
         marker: bool,
@@ -175,8 +176,8 @@ impl CameraSession {
         &self.plan
     }
 
-    /// Fields of the packets that changed without a word since the last call: `clock_rate`, `codec`,
-    /// `payload_type`, `sequence`, `ssrc`, `timestamp`.
+    /// Fields of the packets that changed without a word since the last call: `clock_rate`,
+    /// `sequence`, `ssrc`, `timestamp`.
     pub fn breaks(&self) -> Vec<&'static str> {
         self.seen.breaks()
     }
@@ -190,6 +191,7 @@ impl CameraSession {
                     self.sources.insert(packet.stream_id(), header.ssrc());
                     return Ok(Received::Rtp {
                         stream: packet.stream_id(),
+                        payload_type: header.payload_type(),
                         sequence: header.sequence_number(),
                         timestamp: header.timestamp(),
                         marker: header.mark(),

@@ -83,7 +83,9 @@ export interface Camera {
   disabled?: boolean
   state_since: string | null
   video: { codec: string; width?: number; height?: number; fps?: number; note?: string | null } | null
-  audio: { codec: string; rate?: number; note?: string | null } | null
+  audio: { codec: string; rate?: number; channels?: number; note?: string | null } | null
+  /** What of the stream last changed in mid-session: a code such as `size`. */
+  last_break?: { reason: string; at: string } | null
   rooms: string[]
   created_at: string
 }

@@ -63,7 +63,7 @@ const en: Messages = {
     transport: 'Transport', tcp: 'TCP (recommended)', udp: 'UDP', keep: 'Keep pulling', keepHint: 'Stays connected with nobody watching: opens faster, uses bandwidth.', test: 'Test', testing: 'Testing…', testPassword: 'The test does not use the saved password: enter it again first.', disable: 'Disable', enable: 'Enable', testOk: 'The test passed', testFailed: 'The test failed', advice: 'Advice',
     step: { resolve: 'Resolve address', connect: 'Connect', describe: 'Ask for media', setup: 'Agree on transport', play: 'Start playing', first_frame: 'First frame' },
     preview: 'Preview', snapshot: 'Snapshot', record: 'Record now', recordStarted: 'Recording “{name}”', recordStop: 'Stop recording', empty: 'No cameras yet', emptyHint: 'Add the first RTSP camera; the test says which step fails.', emptyMember: 'Cameras appear here when a dispatcher adds them.',
-    state: { idle: 'Idle', connecting: 'Connecting', live: 'Live', failed: 'Failed', disabled: 'Disabled' }, since: 'since {time}',
+    state: { idle: 'Idle', connecting: 'Connecting', live: 'Live', failed: 'Failed', disabled: 'Disabled' }, since: 'since {time}', lastBreak: 'The stream changed under way: {what} ({time})', channels: '{n} channels',
     media: 'Media', rooms: 'In rooms', deleteTitle: 'Delete camera', deleteText: 'This deletes the camera “{name}” with its saved password and takes it out of {n} rooms. Recordings stay.', search: 'Find by name or address', nameRequired: 'Enter a name', urlRequired: 'Enter an address that starts with rtsp://',
     snapshotNone: 'No picture yet', saved: 'Saved', viewers: 'Watching only',
   },
@@ -87,8 +87,11 @@ const en: Messages = {
     protocol_error: 'The camera broke the RTSP protocol', resolve_failed: 'The host name cannot be resolved', rubbish: 'What the peer sends is not RTSP or RTP', silent: 'Connected, but no media arrives', timeout: 'The camera did not answer', transport_refused: 'The camera refuses the chosen transport', unreachable: 'The camera cannot be reached',
   },
   note: {
-    'b-frames': 'B-frames: recorded; a room needs the media engine', h265: 'H.265: recorded; a room needs the media engine, some browsers replay it', interlaced: 'Interlaced: recorded; a room needs the media engine', profile: 'H.264 profile that browsers lack: recorded', aac: 'AAC: recorded; a room needs the media engine', g722: 'G.722: recorded; a room needs the media engine',
+    'b-frames': 'B-frames: recorded; a room needs the media engine', h265: 'H.265: recorded; a room needs the media engine, some browsers replay it', interlaced: 'Interlaced: recorded; a room needs the media engine', profile: 'H.264 profile that browsers lack: recorded', aac: 'AAC: recorded; a room needs the media engine', g722: 'G.722: not recorded yet; a room needs the media engine', 'audio-rate': 'G.711 that is not 8 kHz mono: recorded; a room needs the media engine', unsupported: 'This codec is neither shown nor recorded: set the camera to H.264, H.265 or G.711, AAC',
     has_copy: 'Has a copy that plays', export_only: 'Export only', not_recorded: 'This codec was not recorded',
+  },
+  break: {
+    clock_rate: 'clock rate', codec: 'codec', payload_type: 'payload type', sequence: 'RTP sequence numbers', size: 'picture size', ssrc: 'SSRC', timestamp: 'RTP timestamps',
   },
 }
 

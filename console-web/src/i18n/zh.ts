@@ -62,7 +62,7 @@ const zh = {
     transport: '传输方式', tcp: 'TCP(推荐)', udp: 'UDP', keep: '持续拉流', keepHint: '没有人看也保持连接，打开画面更快，占用带宽。', test: '测试', testing: '正在测试…', testPassword: '测试不用已保存的密码，请重新输入密码再测。', disable: '停用', enable: '启用', testOk: '测试通过', testFailed: '测试未通过', advice: '建议',
     step: { resolve: '解析地址', connect: '建立连接', describe: '询问媒体', setup: '协商传输', play: '开始播放', first_frame: '收到首帧' },
     preview: '预览', snapshot: '截图', record: '立即录制', recordStarted: '已开始录制“{name}”', recordStop: '停止录制', empty: '还没有摄像机', emptyHint: '添加第一路 RTSP 摄像机，测试会告诉你哪一步不通。', emptyMember: '调度员添加摄像机后会出现在这里。',
-    state: { idle: '空闲', connecting: '连接中', live: '在线', failed: '失败', disabled: '已停用' }, since: '自 {time}',
+    state: { idle: '空闲', connecting: '连接中', live: '在线', failed: '失败', disabled: '已停用' }, since: '自 {time}', lastBreak: '码流中途变化：{what}（{time}）', channels: '{n} 声道',
     media: '媒体', rooms: '所在会商室', deleteTitle: '删除摄像机', deleteText: '将删除摄像机“{name}”及其保存的账号密码，并从 {n} 个会商室移出。已有录像不受影响。', search: '按名称或地址查找', nameRequired: '请输入名称', urlRequired: '请输入以 rtsp:// 开头的地址',
     snapshotNone: '还没有画面，不能截图', saved: '已保存', viewers: '仅观看',
   },
@@ -86,8 +86,11 @@ const zh = {
     protocol_error: '摄像机的应答不符合 RTSP 规范', resolve_failed: '无法解析主机名', rubbish: '对端发来的不是 RTSP/RTP', silent: '已连接，但没有媒体数据', timeout: '摄像机没有应答', transport_refused: '摄像机不支持所选的传输方式', unreachable: '连不上摄像机',
   },
   note: {
-    'b-frames': '含 B 帧:可录像，进会商需要媒体引擎', h265: 'H.265:可录像，进会商需要媒体引擎;部分浏览器能回放', interlaced: '隔行扫描:可录像，进会商需要媒体引擎', profile: 'H.264 档次浏览器不支持:可录像', aac: 'AAC:可录像，进会商需要媒体引擎', g722: 'G.722:可录像，进会商需要媒体引擎',
+    'b-frames': '含 B 帧:可录像，进会商需要媒体引擎', h265: 'H.265:可录像，进会商需要媒体引擎;部分浏览器能回放', interlaced: '隔行扫描:可录像，进会商需要媒体引擎', profile: 'H.264 档次浏览器不支持:可录像', aac: 'AAC:可录像，进会商需要媒体引擎', g722: 'G.722:进会商需要媒体引擎，暂不录像', 'audio-rate': '非 8 kHz 单声道的 G.711:可录像，进会商需要媒体引擎', unsupported: '编码不支持，不进会商也不录像:请在摄像机上改用 H.264、H.265 或 G.711、AAC',
     has_copy: '另有可播放的副本', export_only: '仅供导出', not_recorded: '这种编码没有录下来',
+  },
+  break: {
+    clock_rate: '时钟频率', codec: '编码', payload_type: '负载类型', sequence: 'RTP 序号', size: '画面尺寸', ssrc: 'SSRC', timestamp: 'RTP 时间戳',
   },
 }
 

@@ -38,18 +38,18 @@ pub fn read(bytes: &[u8]) -> Result<Description, DescribeError> {
     let lines: Vec<String> = lines.filter(|line| !line.is_empty()).take(MOST_LINES).map(decoded).collect();
     let (mut title, mut session, mut streams, mut faulty) = (String::new(), String::new(), String::new(), None);
     // Whether the lines are of the session, of a stream that is taken, or of one that is not.
-    let (mut place, mut count, mut payload) = (Place::Session, 0, "");
+    let (mut place, mut count, mut payloads) = (Place::Session, 0, Vec::new());
     let (mut playable, mut unmapped) = (false, None);
     for (at, line) in lines.iter().enumerate() {
         let Some((kind, value)) = line.split_once('=') else { continue };
         let value = value.trim();
         match kind.trim() {
             "m" => match media(value).filter(|_| count < MOST_STREAMS) {
-                Some((text, first)) => {
-                    (place, payload) = (Place::Stream, first);
+                Some((text, numbers)) => {
+                    playable |= numbers.first().is_some_and(|number| *number < FIRST_DYNAMIC);
+                    (place, payloads) = (Place::Stream, numbers);
                     streams.push_str(&text);
                     count += 1;
-                    playable |= first.parse::<u8>().is_ok_and(|number| number < FIRST_DYNAMIC);
                     unmapped.get_or_insert((at + 1, short(line)));
                 }
                 None => {
@@ -61,10 +61,11 @@ pub fn read(bytes: &[u8]) -> Result<Description, DescribeError> {
                 title = value.chars().filter(|c| !c.is_control()).take(100).collect()
             }
             "a" => match place {
-                Place::Session => session.push_str(&attribute(value, &["control", "tool"], "")),
+                Place::Session => session.push_str(&attribute(value, &["control", "tool"], &[])),
                 Place::Stream => {
-                    let line = attribute(value, &["control", "fmtp", "framerate", "rtpmap"], payload);
-                    playable |= line.starts_with("a=rtpmap:");
+                    let line = attribute(value, &["control", "fmtp", "framerate", "rtpmap"], &payloads);
+                    let first = payloads.first().map(|number| format!("a=rtpmap:{number} "));
+                    playable |= first.is_some_and(|first| line.starts_with(&first));
                     streams.push_str(&line);
                 }
                 Place::Ignored => {}
@@ -90,12 +91,13 @@ enum Place {
     Stream,
 }
 
-/// A line `m=` with port 0, which is not looked at in RTSP, and its first payload type.
-fn media(value: &str) -> Option<(String, &str)> {
+/// A line `m=` with port 0, which is not looked at in RTSP, and its payload types. The first is the
+/// stream's; the others say what it may become (RFC 8866 5.14).
+fn media(value: &str) -> Option<(String, Vec<u8>)> {
     let mut words = value.split_ascii_whitespace();
     let (media, port, proto) = (words.next()?, words.next()?, words.next()?);
     // A port left out moves the others.
-    let (proto, mut words) = if port.contains('/') && !proto.contains('/') {
+    let (proto, words) = if port.contains('/') && !proto.contains('/') {
         (port, value.split_ascii_whitespace().skip(2).collect::<Vec<_>>().into_iter())
     } else {
         (proto, words.collect::<Vec<_>>().into_iter())
@@ -103,12 +105,22 @@ fn media(value: &str) -> Option<(String, &str)> {
     if !proto.contains("RTP/") && !proto.contains("MP2T/") {
         return None;
     }
-    let payload = words.find(|word| word.parse::<u8>().is_ok_and(|number| number < 128))?;
-    Some((format!("m={media} 0 {proto} {payload}\r\n"), payload))
+    let numbers = words.filter_map(|word| word.parse::<u8>().ok()).filter(|number| *number < 128);
+    let mut payloads: Vec<u8> = Vec::new();
+    for number in numbers {
+        if !payloads.contains(&number) {
+            payloads.push(number);
+        }
+    }
+    if payloads.is_empty() {
+        return None;
+    }
+    let list: String = payloads.iter().map(|number| format!(" {number}")).collect();
+    Some((format!("m={media} 0 {proto}{list}\r\n"), payloads))
 }
 
 /// The line of an attribute that is wanted, or nothing.
-fn attribute(value: &str, wanted: &[&str], payload: &str) -> String {
+fn attribute(value: &str, wanted: &[&str], payloads: &[u8]) -> String {
     let (name, value) = value.split_once(':').unwrap_or((value, ""));
     let (name, value) = (name.trim(), value.trim());
     let Some(name) = wanted.iter().find(|wanted| wanted.eq_ignore_ascii_case(name)) else { return String::new() };
@@ -116,8 +128,8 @@ fn attribute(value: &str, wanted: &[&str], payload: &str) -> String {
     match *name {
         "fmtp" | "rtpmap" => {
             let Some((number, rest)) = value.split_once(|c: char| c.is_ascii_whitespace()) else { return line };
-            // Of other payload types of the same stream, none is taken.
-            if number != payload || rest.trim().is_empty() {
+            let Some(number) = number.parse().ok().filter(|number| payloads.contains(number)) else { return line };
+            if rest.trim().is_empty() {
                 return line;
             }
             // Video has one clock (RFC 6184 8.2.1, RFC 7798 7.2.1), audio codecs their own.
@@ -153,7 +165,8 @@ mod tests {
         let streams = found.text.split_once("t=0 0\r\n").unwrap().1;
         assert_eq!(
             streams,
-            "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\nm=audio 0 RTP/AVP 8\r\n"
+            "m=video 0 RTP/AVP 96 97\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=fmtp:97 x=1\r\n\
+            m=audio 0 RTP/AVP 8\r\n"
         );
         assert_eq!(
             read(b"v=0\r\n\r\nm=video 0 RTP/AVP\r\n").unwrap_err().to_string(),

@@ -20,7 +20,6 @@ const BACK: i32 = -90_000;
 const MOST_BROKEN: u32 = 16;
 /// Sent by cameras of one maker beside the stream, with numbers of its packets.
 const BESIDE: u8 = 50;
-const FIRST_DYNAMIC: u8 = 96;
 const WINDOW: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +101,6 @@ pub struct Stream {
     changed: Option<(Instant, usize)>,
     clock: Clock,
     broken: u32,
-    refused: bool,
 }
 
 /// More packets in a row are no RTP than are passed over.
@@ -110,7 +108,8 @@ pub struct Stream {
 pub struct Broken;
 
 impl Stream {
-    /// Takes the camera's next packet; gives those to pass on, and the field whose change broke the stream.
+    /// Takes the camera's next packet; gives those to pass on, and the field whose change broke the
+    /// stream. A payload type that changed is seen in the packets.
     ///
     /// # Errors
     /// [`Broken`]: nothing but broken packets comes.
@@ -157,15 +156,13 @@ impl Stream {
         let (Some(current), Some((first, _))) = (&mut self.current, held.first()) else { return None };
         let before = current.last;
         let reason = if first.payload_type != before.payload_type {
-            if first.payload_type.min(before.payload_type) < FIRST_DYNAMIC {
-                // Another codec by its number (RFC 3551 6).
-                return (!std::mem::replace(&mut self.refused, true)).then_some("codec");
-            }
-            "payload_type"
+            // What it means is seen by who knows the description; its clock may be another one.
+            self.clock = Clock::default();
+            None
         } else if first.source != before.source {
-            "ssrc"
+            Some("ssrc")
         } else {
-            "sequence"
+            Some("sequence")
         };
         // The number before the first one's stays free.
         let next = before.sequence.wrapping_add(current.shift_sequence).wrapping_add(2);
@@ -174,7 +171,7 @@ impl Stream {
         for (header, bytes) in held {
             self.pass(header, &bytes, now, out);
         }
-        Some(reason)
+        reason
     }
 
     fn pass(&mut self, header: Header, bytes: &[u8], now: Instant, out: &mut Vec<Vec<u8>>) -> Option<&'static str> {

@@ -31,6 +31,8 @@ pub struct H264Pipe {
     next_sequence: u64,
     waits_for_key: bool,
     sps: Option<(Bytes, SpsInfo)>,
+    /// As it came in-band; cameras may keep several, by their identifiers (H.264 7.4.2.1.1).
+    newest_sps: Option<Bytes>,
     b_slices: bool,
     /// Time of the newest keyframe.
     key_time: u32,
@@ -54,6 +56,7 @@ impl H264Pipe {
             next_sequence: 0,
             waits_for_key: true,
             sps: None,
+            newest_sps: None,
             b_slices: false,
             key_time: 0,
             rate: FrameRate::default(),
@@ -124,6 +127,9 @@ impl H264Pipe {
     fn access_unit(&mut self, unit: &AccessUnit, outcome: &mut Outcome) {
         let mut payloads = Vec::new();
         let result = self.repacketizer.packetize(unit, &mut payloads);
+        if let Some(sps) = unit.nals.iter().rfind(|nal| type_of(nal) == Some(nal_type::SPS)) {
+            self.newest_sps = Some(Bytes::copy_from_slice(sps));
+        }
         let picture = unit.nals.iter().any(|nal| matches!(type_of(nal), Some(nal_type::SLICE..=nal_type::IDR)));
         if !picture && unit.complete {
             // Parameter sets that some cameras end with a marker of their own; they go out with the IDR picture.
@@ -164,15 +170,17 @@ impl H264Pipe {
         }
     }
 
-    /// Whether the sequence parameter set is another one than before.
+    /// Whether the sequence parameter set is another one than before: the newest of the stream, else the
+    /// first of the description.
     fn learn_parameters(&mut self) -> bool {
-        let Some(newest) = self.repacketizer.parameter_sets().sps.first() else { return false };
-        if self.sps.as_ref().is_some_and(|(known, _)| known == newest) {
+        let first = || self.repacketizer.parameter_sets().sps.first().cloned();
+        let Some(newest) = self.newest_sps.clone().or_else(first) else { return false };
+        if self.sps.as_ref().is_some_and(|(known, _)| *known == newest) {
             return false;
         }
-        match SpsInfo::parse(newest) {
+        match SpsInfo::parse(&newest) {
             Ok(info) => {
-                self.sps = Some((newest.clone(), info));
+                self.sps = Some((newest, info));
                 true
             }
             Err(_) => false,
@@ -199,7 +207,8 @@ mod tests {
     fn pipe(sprop: bool) -> H264Pipe {
         let mut codec = CodecParams::h264();
         codec.fmtp = if sprop { format!("packetization-mode=1; sprop-parameter-sets={SPROP}") } else { String::new() };
-        H264Pipe::new(&StreamPlan { index: 0, codec, notice: "", framerate: None, size: None })
+        let (framerate, size, formats) = (None, None, Vec::new());
+        H264Pipe::new(&StreamPlan { index: 0, codec, notice: "", framerate, size, payload_type: 96, formats })
     }
 
     /// A slice of a picture: first_mb 0 and this slice_type in Exp-Golomb (7 is I, 5 is P, 6 is B), then filling.

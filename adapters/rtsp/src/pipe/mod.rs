@@ -11,7 +11,7 @@ mod plain;
 
 pub use h264::H264Pipe;
 
-use crate::plan::{AudioDescription, StreamPlan, VideoDescription};
+use crate::plan::{AudioDescription, StreamPlan, VideoDescription, aac};
 use bytes::Bytes;
 use h265::H265Pipe;
 use plain::PlainPipe;
@@ -34,7 +34,7 @@ pub struct Incoming {
 /// What came of a packet.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// The stream is not what it was: codec parameters or size. Publish it anew before writing.
+    /// The stream is not what it was: codec parameters or size. Tell the rooms before writing.
     pub changed: bool,
     pub packets: Vec<SourcePacket>,
     /// The packets begin with a keyframe.
@@ -109,6 +109,15 @@ impl Pipe {
         Some(spec)
     }
 
+    /// Width and height in pixels; 0 while they are unknown, and of sound.
+    pub fn size(&self) -> (u32, u32) {
+        match self {
+            Self::H264(pipe) => pipe.size(),
+            Self::H265(pipe) => pipe.plan().size.unwrap_or_default(),
+            Self::Plain(_) => (0, 0),
+        }
+    }
+
     pub fn video(&self) -> Option<VideoDescription> {
         match self {
             Self::H264(pipe) => Some(pipe.describe()),
@@ -119,11 +128,21 @@ impl Pipe {
 
     pub fn audio(&self) -> Option<AudioDescription> {
         match self {
-            Self::Plain(pipe) => Some(AudioDescription {
-                codec: pipe.plan().codec.codec.rtp_name().to_ascii_lowercase(),
-                rate: pipe.plan().codec.clock_rate,
-                note: pipe.plan().notice.to_owned(),
-            }),
+            Self::Plain(pipe) => {
+                let codec = &pipe.plan().codec;
+                let rate = match codec.codec {
+                    Codec::Aac => aac(&codec.fmtp).map_or(codec.clock_rate, |(rate, _)| rate),
+                    // Its RTP clock is a mistake that stays (RFC 3551 4.5.2).
+                    Codec::G722 => 16_000,
+                    _ => codec.clock_rate,
+                };
+                Some(AudioDescription {
+                    codec: codec.codec.rtp_name().to_ascii_lowercase(),
+                    rate,
+                    channels: codec.channels,
+                    note: pipe.plan().notice.to_owned(),
+                })
+            }
             Self::H264(_) | Self::H265(_) => None,
         }
     }

@@ -38,9 +38,20 @@ pub struct CameraBody {
     /// As last seen.
     video: Option<VideoDescription>,
     audio: Option<AudioDescription>,
+    /// Where the stream last became another one in mid-session, since the server started.
+    last_break: Option<BreakBody>,
     /// Rooms the camera is assigned to.
     rooms: Vec<String>,
     created_at: String,
+}
+
+/// A stream that changed without a word, and went on.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CameraBreak)]
+pub struct BreakBody {
+    /// What changed: `clock_rate`, `codec`, `payload_type`, `sequence`, `size`, `ssrc`, `timestamp`.
+    reason: &'static str,
+    at: String,
 }
 
 impl CameraBody {
@@ -62,6 +73,7 @@ impl CameraBody {
             state_since: rfc3339(status.since),
             video: status.video,
             audio: status.audio,
+            last_break: status.last_break.map(|(reason, at)| BreakBody { reason, at: rfc3339(at) }),
             rooms,
             created_at: rfc3339(row.created_at),
         }

@@ -1,8 +1,10 @@
 //! Cameras as rooms and the API see them. The cameras are GStreamer's RTSP server,
 //! and the simulator where a camera must misbehave.
 
+mod coded;
 mod faults;
 mod media;
+mod quirks_audio;
 mod quirks_change;
 mod quirks_describe;
 mod quirks_login;

@@ -29,6 +29,7 @@ impl Ask {
 }
 
 type Answer = Box<dyn Fn(&Ask) -> Option<Vec<u8>> + Send + Sync>;
+pub type Media = Box<dyn Fn(u32) -> Vec<Vec<u8>> + Send + Sync>;
 pub type Counts = Box<dyn Fn(&Ask) -> bool + Send + Sync>;
 
 /// A packet's header.
@@ -51,6 +52,8 @@ pub struct Script {
     pub ssrc: u32,
     /// What of the packet with this number is other than usual.
     pub rtp: Box<dyn Fn(u32, Rtp) -> Rtp + Send + Sync>,
+    /// Instead of G.711: the RTP packets of each 20 ms, by their number; on channel 0.
+    pub media: Option<Media>,
     /// Sent ahead of the first packet.
     pub first: Vec<u8>,
     /// Instead of the usual answer.
@@ -70,6 +73,7 @@ impl Default for Script {
             public: "OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN",
             ssrc: 7,
             rtp: Box::new(|_, rtp| rtp),
+            media: None,
             first: Vec::new(),
             answer: Box::new(|_| None),
             cut_off: None,
@@ -211,10 +215,15 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, asks: Arc<Mutex<Vec<A
                 if packets == 0 {
                     stream.write_all(&script.first).await?;
                 }
-                let bytes = packet(&script, packets);
-                match &udp {
-                    Some(udp) => drop(udp.sends.send_to(&bytes[4..], ("127.0.0.1", udp.to)).await?),
-                    None => stream.write_all(&bytes).await?,
+                let due = script.media.as_ref().map_or_else(|| vec![packet(&script, packets)], |media| media(packets));
+                for packet in due {
+                    match &udp {
+                        Some(udp) => drop(udp.sends.send_to(&packet, ("127.0.0.1", udp.to)).await?),
+                        None => {
+                            let length = (packet.len() as u16).to_be_bytes();
+                            stream.write_all(&[&[b'$', 0], &length[..], &packet].concat()).await?;
+                        }
+                    }
                 }
                 packets += 1;
             }
@@ -222,16 +231,21 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, asks: Arc<Mutex<Vec<A
     }
 }
 
-/// 20 ms of G.711 whose every byte is the packet's number, on channel 0.
+/// 20 ms of G.711 whose every byte is the packet's number.
 fn packet(script: &Script, number: u32) -> Vec<u8> {
     let usual = Rtp { payload_type: 8, sequence: number as u16, timestamp: number * 160, ssrc: script.ssrc };
-    let rtp = (script.rtp)(number, usual);
-    let mut bytes = vec![b'$', 0, 0, 172, 0x80, rtp.payload_type];
-    bytes.extend_from_slice(&rtp.sequence.to_be_bytes());
-    bytes.extend_from_slice(&rtp.timestamp.to_be_bytes());
-    bytes.extend_from_slice(&rtp.ssrc.to_be_bytes());
-    bytes.resize(bytes.len() + 160, number as u8);
-    bytes
+    (script.rtp)(number, usual).packet(false, &[number as u8; 160])
+}
+
+impl Rtp {
+    pub fn packet(self, marker: bool, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0x80, u8::from(marker) << 7 | self.payload_type];
+        bytes.extend_from_slice(&self.sequence.to_be_bytes());
+        bytes.extend_from_slice(&self.timestamp.to_be_bytes());
+        bytes.extend_from_slice(&self.ssrc.to_be_bytes());
+        bytes.extend_from_slice(payload);
+        bytes
+    }
 }
 
 fn take(buffer: &mut Vec<u8>) -> Option<Ask> {

@@ -156,8 +156,13 @@ pub enum Keyframes {
     OnRequest,
 }
 
+/// Longest payload of a fed packet that goes out to browsers, bytes: with RTP header, extensions, RTX
+/// number, SRTP tag, UDP and IPv6 it fits an Ethernet frame. Adapters that cut aim at 1,200.
+pub const MAX_FED_PAYLOAD: usize = 1_400;
+
 /// One RTP packet as an adapter hands it in. `payload` follows the codec's RTP
-/// format and is at most 1,200 bytes.
+/// format; one longer than [`MAX_FED_PAYLOAD`] is dropped and counted, except where no browser takes
+/// the codec (AAC).
 #[derive(Clone, Debug)]
 pub struct SourcePacket {
     /// Extended sequence number; a gap means loss.

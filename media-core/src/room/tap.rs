@@ -28,7 +28,7 @@ impl Tap {
 
     /// Asks the publisher for a keyframe (merged and limited with everybody else's).
     pub fn request_keyframe(&self) {
-        self.shard.request_keyframe(self.subscription.key);
+        self.shard.request_keyframe(self.subscription.key, self.subscription.sub);
     }
 }
 

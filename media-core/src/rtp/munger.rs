@@ -71,12 +71,23 @@ impl Munger {
     /// Outgoing time advances by the time passed since the last forwarded packet, and by at least
     /// `ts_gap` ticks (one tick if that is 0).
     pub fn switch_source(&mut self, seq: u64, timestamp: u32, now: Instant, ts_gap: u32) {
+        self.switch_source_at(seq, timestamp, None, now, ts_gap);
+    }
+
+    /// As [`Self::switch_source`], where the outgoing time of this packet is known from sender reports
+    /// of both sources: it holds if it is after what was sent, and within two seconds of the estimate.
+    pub fn switch_source_at(&mut self, seq: u64, timestamp: u32, known: Option<u32>, now: Instant, ts_gap: u32) {
         let first = match self.last {
             None => self.first_timestamp,
             Some((last, at)) => {
                 let passed = now.saturating_duration_since(at).as_micros();
                 let ticks = passed * u128::from(self.clock_rate) / 1_000_000;
-                last.wrapping_add((ticks as u32).max(ts_gap).max(1))
+                let estimate = last.wrapping_add((ticks as u32).max(ts_gap).max(1));
+                let holds = |known: &u32| {
+                    let off = known.wrapping_sub(estimate) as i32;
+                    known.wrapping_sub(last) as i32 > 0 && off.unsigned_abs() < 2 * self.clock_rate
+                };
+                known.filter(holds).unwrap_or(estimate)
             }
         };
         self.timestamp_offset = first.wrapping_sub(timestamp);
@@ -253,6 +264,19 @@ mod tests {
         assert_eq!(munger.map(5, 77, later), Some(Mapped { sequence: 1002, timestamp: 17_000 }));
         munger.switch_source(900, 0, later, 3000);
         assert_eq!(munger.map(900, 0, later), Some(Mapped { sequence: 1003, timestamp: 20_000 }));
+    }
+
+    #[test]
+    fn a_known_time_holds_across_a_switch_unless_it_cannot_be() {
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_millis(100));
+        for (known, first) in [(13_100, 13_100), (17_500, 17_500), (7_999, 17_000), (8_000, 17_000), (400_000, 17_000)]
+        {
+            let mut munger = started(now);
+            munger.map(70_000, 100, now);
+            munger.map(70_001, 3100, now);
+            munger.switch_source_at(5, 77, Some(known), now + Duration::from_millis(100), 3000);
+            assert_eq!(munger.map(5, 77, later), Some(Mapped { sequence: 1002, timestamp: first }), "{known}");
+        }
     }
 
     #[test]

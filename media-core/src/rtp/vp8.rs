@@ -117,6 +117,11 @@ impl Vp8Munger {
         self.switching = true;
     }
 
+    /// What a packet's numbers are moved by from now on; for sending it again as it was sent.
+    pub fn moves(&self) -> Vp8Moves {
+        Vp8Moves { picture: self.picture_offset, tl0: self.tl0_offset }
+    }
+
     /// Rewrites the descriptor at the front of an outgoing payload.
     pub fn rewrite(&mut self, payload: &mut [u8]) -> Result<(), Vp8Error> {
         let descriptor = Descriptor::parse(payload)?;
@@ -129,27 +134,52 @@ impl Vp8Munger {
                 self.tl0_offset = last.wrapping_add(1).wrapping_sub(tl0);
             }
         }
-        if let Some(id) = descriptor.picture_id {
-            let picture = value(id).wrapping_add(self.picture_offset) & 0x7fff;
-            let [high, low] = picture.to_be_bytes();
-            match (id, payload.get_mut(descriptor.picture_id_at..)) {
+        let (picture, tl0) = self.moves().apply_to(&descriptor, payload)?;
+        if let Some(picture) = picture
+            && self.last_picture.is_none_or(|last| picture.wrapping_sub(last) & 0x7fff < 0x4000)
+        {
+            self.last_picture = Some(picture);
+        }
+        if let Some(tl0) = tl0
+            && self.last_tl0.is_none_or(|last| tl0.wrapping_sub(last) < 0x80)
+        {
+            self.last_tl0 = Some(tl0);
+        }
+        Ok(())
+    }
+}
+
+/// How far the numbers of a packet were moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vp8Moves {
+    picture: u16,
+    tl0: u8,
+}
+
+impl Vp8Moves {
+    /// Rewrites the descriptor at the front of a payload.
+    pub fn apply(self, payload: &mut [u8]) -> Result<(), Vp8Error> {
+        let descriptor = Descriptor::parse(payload)?;
+        self.apply_to(&descriptor, payload).map(|_| ())
+    }
+
+    fn apply_to(self, of: &Descriptor, payload: &mut [u8]) -> Result<(Option<u16>, Option<u8>), Vp8Error> {
+        let mut picture = None;
+        if let Some(id) = of.picture_id {
+            let moved = value(id).wrapping_add(self.picture) & 0x7fff;
+            let [high, low] = moved.to_be_bytes();
+            match (id, payload.get_mut(of.picture_id_at..)) {
                 (PictureId::Long(_), Some([a, b, ..])) => (*a, *b) = (0x80 | high, low),
                 (PictureId::Short(_), Some([a, ..])) => *a = low & 0x7f,
                 _ => return Err(Vp8Error::TooShort),
             }
-            let ahead = |last: u16| picture.wrapping_sub(last) & 0x7fff < 0x4000;
-            if self.last_picture.is_none_or(ahead) {
-                self.last_picture = Some(picture);
-            }
+            picture = Some(moved);
         }
-        if let Some(tl0) = descriptor.tl0_pic_idx {
-            let tl0 = tl0.wrapping_add(self.tl0_offset);
-            *payload.get_mut(descriptor.tl0_at).ok_or(Vp8Error::TooShort)? = tl0;
-            if self.last_tl0.is_none_or(|last| tl0.wrapping_sub(last) < 0x80) {
-                self.last_tl0 = Some(tl0);
-            }
+        let tl0 = of.tl0_pic_idx.map(|tl0| tl0.wrapping_add(self.tl0));
+        if let Some(tl0) = tl0 {
+            *payload.get_mut(of.tl0_at).ok_or(Vp8Error::TooShort)? = tl0;
         }
-        Ok(())
+        Ok((picture, tl0))
     }
 }
 

@@ -41,7 +41,7 @@ impl ShardCore {
                 self.schedule(key, now + super::core::TICK_IDLE);
             }
             Command::Configure { key, config } => self.configure(key, config, now),
-            Command::Keyframe { track } => self.request_all_keyframes(track, now),
+            Command::Keyframe { track, sub } => self.request_keyframe_for(track, sub, now),
             Command::Mute { track, muted } => {
                 let Some(state) = self.tracks.get_mut(&track) else { return };
                 if std::mem::replace(&mut state.config.muted, muted) == muted {
@@ -159,8 +159,8 @@ impl ShardCore {
         if track.config.muted || !track.is_video() {
             return;
         }
-        let Track { subs, gop, .. } = track;
-        let mut wanting = false;
+        let Track { subs, gop, paces, .. } = track;
+        let mut wanting: SmallVec<[usize; 3]> = SmallVec::new();
         for sub in subs.iter_mut().filter(|sub| sub.current.is_none() && !sub.paused) {
             if !ready_for_media(sub, transports, now) {
                 if now < sub.ready_at {
@@ -175,11 +175,15 @@ impl ShardCore {
                     self.bursting.push((key, sub.key));
                 }
                 Some(_) => {}
-                None => wanting = true,
+                None => {
+                    // Layers of which nothing has come yet begin with a keyframe by themselves.
+                    let target = super::layers::choose(paces, sub.wish).or((paces.len() == 1).then_some(0));
+                    wanting.extend(target.filter(|target| !wanting.contains(target)));
+                }
             }
         }
-        if wanting {
-            self.request_all_keyframes(key, now);
+        for layer in wanting {
+            self.request_keyframe(key, layer, now);
         }
     }
 
@@ -196,16 +200,12 @@ impl ShardCore {
         }
     }
 
-    pub(super) fn request_all_keyframes(&mut self, key: TrackKey, now: Instant) {
-        let layers = self.tracks.get(&key).map_or(0, |track| track.layers.len());
-        for layer in 0..layers {
-            let alive = self.tracks.get(&key).is_some_and(|track| {
-                track.layers.len() == 1 || track.last_packet.get(layer).is_some_and(Option::is_some)
-            });
-            if alive {
-                self.request_keyframe(key, layer, now);
-            }
-        }
+    /// A reader asks for a keyframe: of the layer it is on, or is to be on.
+    fn request_keyframe_for(&mut self, key: TrackKey, sub: SubKey, now: Instant) {
+        let Some(track) = self.tracks.get(&key) else { return };
+        let Some(sub) = track.subs.iter().find(|other| other.key == sub) else { return };
+        let layer = sub.current.or_else(|| super::layers::choose(&track.paces, sub.wish)).unwrap_or(0);
+        self.request_keyframe(key, layer, now);
     }
 
     pub(super) fn configure(&mut self, key: TransportKey, config: Arc<TransportConfig>, now: Instant) {
@@ -245,7 +245,7 @@ impl ShardCore {
                 config.layers = section.rids.len();
                 let fresh = Track::new(config, self.config.gop_cache_bytes, self.config.gop_cache_duration);
                 track.layers = fresh.layers;
-                track.last_packet = fresh.last_packet;
+                track.paces = fresh.paces;
                 track.config.layers = section.rids.len();
             }
         }
@@ -258,6 +258,7 @@ impl ShardCore {
         self.ufrags.retain(|_, owner| *owner != key);
         for path in transport.paths() {
             self.paths.remove(path);
+            self.lost_paths.push(*path);
         }
         let subs: Vec<(TrackKey, SubKey)> = transport.outgoing.values().copied().collect();
         for (track, sub) in subs {

@@ -41,6 +41,8 @@ pub(super) struct ShardCore {
     pub(super) transports: HashMap<TransportKey, Transport>,
     pub(super) ufrags: HashMap<String, TransportKey>,
     pub(super) paths: HashMap<Path, TransportKey>,
+    /// Paths that no transport uses any more: the loop closes those that are connections.
+    pub(super) lost_paths: Vec<Path>,
     pub(super) tracks: HashMap<TrackKey, Track>,
     pub(super) rooms: HashMap<RoomKey, Room>,
     pub(super) timers: BinaryHeap<Reverse<(Instant, TransportKey)>>,
@@ -48,6 +50,8 @@ pub(super) struct ShardCore {
     pub(super) bursting: Vec<(TrackKey, SubKey)>,
     /// Tracks with a subscription that may start at a later moment.
     pub(super) delayed: Vec<(Instant, TrackKey)>,
+    /// Fed tracks with a keyframe request that was too soon after another.
+    pub(super) held_back: Vec<(Instant, TrackKey)>,
     next_levels: Instant,
     pub(super) stats: ShardStats,
     /// Of transports that are no more.
@@ -72,11 +76,13 @@ impl ShardCore {
             transports: HashMap::new(),
             ufrags: HashMap::new(),
             paths: HashMap::new(),
+            lost_paths: Vec::new(),
             tracks: HashMap::new(),
             rooms: HashMap::new(),
             timers: BinaryHeap::new(),
             bursting: Vec::new(),
             delayed: Vec::new(),
+            held_back: Vec::new(),
             next_levels: now + LEVELS_EVERY,
             stats: ShardStats::default(),
             data_of_the_gone: DataCounts::default(),
@@ -86,7 +92,7 @@ impl ShardCore {
     /// When [`Self::handle_timeout`] has something to do, unless something else comes first.
     pub fn poll_timeout(&self, now: Instant) -> Instant {
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        let delayed = self.delayed.iter().map(|(at, _)| *at).min();
+        let delayed = self.delayed.iter().chain(&self.held_back).map(|(at, _)| *at).min();
         let burst = (!self.bursting.is_empty()).then(|| now + BURST_EVERY);
         [timer, delayed, burst].into_iter().flatten().fold(self.next_levels, Instant::min)
     }
@@ -95,6 +101,7 @@ impl ShardCore {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.guarded("starting subscriptions", |core| core.start_delayed(now));
         self.guarded("sending cached groups", |core| core.send_bursts(now));
+        self.guarded("asking for keyframes", |core| core.serve_held_back(now));
         self.timers(now);
         if now >= self.next_levels {
             self.next_levels = now + LEVELS_EVERY;

@@ -54,13 +54,38 @@ impl ShardCore {
         self.bursting.extend(bursting);
     }
 
+    /// Asks fed tracks for keyframes that were wanted too soon after others, unless one came since.
+    /// Publishers' connections are served by [`Self::receive_feedback`].
+    pub(super) fn serve_held_back(&mut self, now: Instant) {
+        let mut due: SmallVec<[TrackKey; 8]> = SmallVec::new();
+        self.held_back.retain(|&(at, key)| {
+            if at <= now {
+                due.push(key);
+            }
+            at > now
+        });
+        for key in due {
+            if self.tracks.get(&key).and_then(|track| track.layers.first()).is_some_and(|layer| layer.keyframe_pending)
+            {
+                self.request_keyframe(key, 0, now);
+            }
+        }
+    }
+
     pub(super) fn request_keyframe(&mut self, key: TrackKey, layer: usize, now: Instant) {
         let Some(track) = self.tracks.get_mut(&key).filter(|track| track.is_video()) else { return };
         if let Some(feed) = &track.config.feed {
             let feed = feed.clone();
-            if track.gop.is_none() && track.may_request_keyframe(layer, now) {
+            if track.gop.is_some() {
+                return;
+            }
+            if track.may_request_keyframe(layer, now) {
                 self.stats.keyframe_requests += 1;
                 feed.keyframe.notify_one();
+            } else if let Some(at) = track.may_ask_at(layer)
+                && !self.held_back.contains(&(at, key))
+            {
+                self.held_back.push((at, key));
             }
             return;
         }

@@ -38,6 +38,7 @@ impl ShardCore {
     }
 
     pub(super) fn peer_wants_keyframe(&mut self, key: TransportKey, media: u32, now: Instant) {
+        self.stats.plis_in += 1;
         let Some(&(track, sub)) = self.transports.get(&key).and_then(|transport| transport.outgoing.get(&media)) else {
             return;
         };
@@ -72,21 +73,20 @@ impl ShardCore {
         let rtt = transport.rtt;
         let mid_id = transport.config.as_ref().map_or(0, |config| config.extensions.mid);
         for &sequence in lost.iter().take(128) {
-            let Some((layer, source, timestamp)) = sub.sent(sequence) else { continue };
+            let Some(sent) = sub.sent(sequence) else { continue };
+            let timestamp = sent.timestamp;
             if !sub.may_resend(sequence, rtt, now) {
                 self.stats.nacks_refused += 1;
                 continue;
             }
-            let Some(packet) = track.layers.get(layer).and_then(|layer| layer.history.get(source, now)) else {
-                continue;
-            };
+            let layer = track.layers.get(usize::from(sent.layer));
+            let Some(packet) = layer.and_then(|layer| layer.history.get(sent.source, now)) else { continue };
             sub.resent(packet.payload.len());
             let Sink::Transport(outgoing) = &mut sub.sink else { continue };
-            // VP8 needs the descriptor it was sent with; only continuous runs on one layer keep theirs.
             let mut payload = packet.payload.clone();
             if codec == crate::media::Codec::Vp8 {
                 let mut copy = payload.to_vec();
-                if sub.vp8.clone().rewrite(&mut copy).is_ok() {
+                if sent.vp8.apply(&mut copy).is_ok() {
                     payload = copy.into();
                 }
             }

@@ -6,7 +6,7 @@ use super::egress::{deliver, ready_for_media};
 use super::track::{InOrder, RETIRED_FOR, Readers, Track};
 use super::transport::Transport;
 use super::{TrackKey, TransportKey};
-use crate::media::{AudioLevel, MediaPacket, SourcePacket};
+use crate::media::{AudioLevel, Codec, MAX_FED_PAYLOAD, MediaPacket, SourcePacket};
 use crate::rtp::nack::Arrival;
 use crate::rtp::order::Ordered;
 use crate::rtp::packet::{Kind, RtpHeader, RtpView, classify};
@@ -54,6 +54,8 @@ impl ShardCore {
                 let lost = transport.note_path(path);
                 if let Some(lost) = lost {
                     self.paths.remove(&lost);
+                    self.lost_paths.push(lost);
+                    self.stats.paths_displaced += 1;
                 }
                 let before = self.paths.insert(path, key);
                 self.egress.push(&checked, path);
@@ -295,6 +297,11 @@ impl ShardCore {
 
     pub(super) fn feed_one(&mut self, key: TrackKey, source: SourcePacket, now: Instant) {
         let Some(track) = self.tracks.get_mut(&key) else { return };
+        if source.payload.len() > MAX_FED_PAYLOAD && track.config.codec.codec != Codec::Aac {
+            // The gap that it leaves is seen with the next one.
+            self.stats.feed_oversized += 1;
+            return;
+        }
         let Some(layer) = track.layers.first_mut() else { return };
         layer.stats.on_packet(source.sequence, source.timestamp, now);
         let time = layer.time.extend(source.timestamp);
@@ -354,7 +361,7 @@ impl ShardCore {
         let frame_ticks = track.config.codec.clock_rate / if video { 30 } else { 50 };
         let mut wanting: SmallVec<[usize; 3]> = SmallVec::new();
         let layers = track.layers.len();
-        let Track { subs, last_packet, .. } = track;
+        let Track { subs, paces, layers: states, .. } = track;
         for sub in subs.iter_mut() {
             if sub.paused || !sub.is_placed() || !readers.include(sub) {
                 continue;
@@ -365,18 +372,20 @@ impl ShardCore {
                 continue;
             }
             if video {
-                let target = super::layers::choose(last_packet, sub.wish, now).unwrap_or(layer);
+                let target = super::layers::choose(paces, sub.wish).unwrap_or(layer);
                 if sub.current != Some(target) {
                     if layer == target && keyframe && !sub.waits_for_better(layer, layers, now) {
                         if ready_for_media(sub, &self.transports, now) {
-                            sub.switch(layer, packet, timestamp, frame_ticks, now);
+                            let clock = |layer: usize| states.get(layer).and_then(|layer| layer.clock);
+                            let clocks = sub.current.and_then(clock).zip(clock(layer));
+                            sub.switch(layer, packet, timestamp, clocks, frame_ticks, now);
                         }
                     } else if !wanting.contains(&target) {
                         wanting.push(target);
                     }
                 }
             } else if sub.current.is_none() && ready_for_media(sub, &self.transports, now) {
-                sub.switch(layer, packet, timestamp, frame_ticks, now);
+                sub.switch(layer, packet, timestamp, None, frame_ticks, now);
             }
             if sub.current != Some(layer) {
                 continue;

@@ -23,6 +23,7 @@ mod periodic;
 mod rig;
 mod run;
 mod sub;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -32,7 +33,7 @@ pub use config::{
     ExtensionIds, PayloadMap, ReceiveSection, SendSection, ShardConfig, TrackConfig, TransportConfig, TransportEvent,
     TransportInit,
 };
-pub use net::parse_frames;
+pub use tcp::parse_frames;
 
 use crate::media::{DataKind, Source, SourcePacket, TapItem};
 use bytes::Bytes;
@@ -125,6 +126,7 @@ pub(crate) enum Command {
     },
     Keyframe {
         track: TrackKey,
+        sub: SubKey,
     },
     Mute {
         track: TrackKey,
@@ -206,6 +208,16 @@ pub struct ShardStats {
     pub data_delayed: u64,
     /// Messages that a peer's line did not take.
     pub data_unsent: u64,
+    /// Keyframe requests (PLI and FIR) of peers.
+    pub plis_in: u64,
+    /// Checked addresses of a peer that made room for newer ones of its.
+    pub paths_displaced: u64,
+    /// TCP connections closed because there were too many that had shown nothing yet.
+    pub tcp_refused: u64,
+    /// TCP connections closed because no valid connectivity check came in time.
+    pub tcp_expired: u64,
+    /// Packets of adapters that were larger than any that is sent.
+    pub feed_oversized: u64,
 }
 
 impl ShardStats {
@@ -231,6 +243,11 @@ impl ShardStats {
         self.data_refused += other.data_refused;
         self.data_delayed += other.data_delayed;
         self.data_unsent += other.data_unsent;
+        self.plis_in += other.plis_in;
+        self.paths_displaced += other.paths_displaced;
+        self.tcp_refused += other.tcp_refused;
+        self.tcp_expired += other.tcp_expired;
+        self.feed_oversized += other.feed_oversized;
     }
 }
 
@@ -300,8 +317,8 @@ impl ShardHandle {
         self.send(Command::Clock { track, timestamp, room_ns });
     }
 
-    pub(crate) fn request_keyframe(&self, track: TrackKey) {
-        self.send(Command::Keyframe { track });
+    pub(crate) fn request_keyframe(&self, track: TrackKey, sub: SubKey) {
+        self.send(Command::Keyframe { track, sub });
     }
 
     pub(crate) fn remove_sub(&self, track: TrackKey, sub: SubKey) {

@@ -2,6 +2,7 @@
 
 use super::config::TransportConfig;
 use super::core::ShardCore;
+use super::layers::Pace;
 use super::sub::Sink;
 use super::{RoomKey, ShardEvent, TrackKey, TransportKey, may_speak};
 use crate::rtp::rtcp::{self, SenderReport};
@@ -17,6 +18,14 @@ const QUALITY_EVERY: Duration = Duration::from_secs(2);
 const LATE: Duration = Duration::from_millis(100);
 /// How long a layer nobody wants goes on before its publisher is told.
 const UNWANTED_FOR: Duration = Duration::from_secs(3);
+
+/// How long after its first packet a layer may be without a sender report.
+const FIRST_REPORT: Duration = Duration::from_secs(5);
+
+fn reports_expected(paces: &[Pace], layer: usize, now: Instant) -> bool {
+    let first = paces.get(layer).and_then(|pace| pace.first);
+    first.is_some_and(|first| now.saturating_duration_since(first) < FIRST_REPORT)
+}
 
 impl ShardCore {
     pub(super) fn timers(&mut self, now: Instant) {
@@ -150,6 +159,8 @@ impl ShardCore {
                     let ticks = (elapsed * i128::from(clock_rate)).div_euclid(1_000_000_000) as i64;
                     sub.map_time(point.rtp).wrapping_add(ticks as u32)
                 }
+                // The publisher's own report is on its way: a guess now would have to be taken back.
+                (None, _) if reports_expected(&track.paces, layer, now) => continue,
                 (None, Some((last, at))) => {
                     let ticks = now.saturating_duration_since(at).as_micros() * u128::from(clock_rate) / 1_000_000;
                     last.wrapping_add(ticks as u32)

@@ -2,7 +2,8 @@
 
 use super::config::ShardConfig;
 use super::core::ShardCore;
-use super::net::{BATCH, Connections, LISTENER, Receiver, Sender, UDP, WAKER, bind_tcp, bind_udp};
+use super::net::{BATCH, LISTENER, Receiver, Sender, UDP, WAKER, bind_udp};
+use super::tcp::{Connections, Left, bind_tcp};
 use super::{Command, Inbox, ShardHandle, ShardStats};
 use crate::clock::RoomClock;
 use crate::session::Path;
@@ -53,8 +54,8 @@ pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
             pin(core);
         }
         let core = ShardCore::new(config, RoomClock::process(), rand::random(), crypto, Instant::now());
-        let shard =
-            Shard { _end: end, core, udp, listener, connections: Connections::default(), sender: Sender::new(dual) };
+        let (connections, sender) = (Connections::default(), Sender::new(dual));
+        let shard = Shard { _end: end, core, udp, listener, connections, unread: Vec::new(), sender };
         shard.run(poll, inbox);
     })?;
     Ok(ShardHandle {
@@ -93,6 +94,8 @@ struct Shard {
     udp: UdpSocket,
     listener: Option<TcpListener>,
     connections: Connections,
+    /// Connections that had more to read than one turn takes.
+    unread: Vec<usize>,
     sender: Sender,
 }
 
@@ -105,13 +108,22 @@ impl Shard {
         let mut more = false;
         loop {
             let now = Instant::now();
-            let until = self.core.poll_timeout(now).saturating_duration_since(now);
+            let until = self.core.poll_timeout(now);
+            let until =
+                self.connections.poll_timeout().map_or(until, |at| at.min(until)).saturating_duration_since(now);
             let timeout = if more { Duration::ZERO } else { until };
             if poll.poll(&mut events, Some(timeout)).is_err() {
                 events.clear();
             }
+            let unread = std::mem::take(&mut self.unread);
             for event in &events {
                 self.connection(event, poll.registry(), &mut frames);
+            }
+            for token in unread {
+                self.read_connection(token, poll.registry(), &mut frames);
+            }
+            if self.connections.accept_at.is_some_and(|at| at <= Instant::now()) {
+                self.accept(poll.registry());
             }
             // Before the queues are read: what comes in from here on wakes the next turn.
             inbox.awake.store(false, Ordering::SeqCst);
@@ -152,7 +164,13 @@ impl Shard {
             }
             self.core.handle_timeout(Instant::now());
             self.flush();
-            more |= !inbox.feed.is_empty();
+            for path in std::mem::take(&mut self.core.lost_paths) {
+                if let Path::Tcp(token) = path {
+                    self.connections.close(token, poll.registry());
+                }
+            }
+            self.connections.expire(poll.registry(), Instant::now());
+            more |= !inbox.feed.is_empty() || !self.unread.is_empty();
         }
     }
 
@@ -160,26 +178,39 @@ impl Shard {
     fn connection(&mut self, event: &Event, registry: &Registry, frames: &mut Vec<Vec<u8>>) {
         let token = match event.token() {
             UDP | WAKER => return,
-            LISTENER => {
-                if let Some(listener) = &self.listener {
-                    self.connections.accept(listener, registry);
-                }
-                return;
-            }
+            LISTENER => return self.accept(registry),
             token => token.0,
         };
         if event.is_writable() {
             self.connections.write_ready(token);
         }
         if event.is_readable() {
-            let Some(peer) = self.connections.peer(token) else { return };
-            let alive = self.connections.read(token, frames);
-            for frame in frames.drain(..) {
-                self.core.datagram(&frame, Path::Tcp(token), peer, Instant::now());
-            }
-            if !alive {
+            self.read_connection(token, registry, frames);
+        }
+    }
+
+    fn accept(&mut self, registry: &Registry) {
+        if let Some(listener) = &self.listener {
+            self.connections.accept(listener, registry, Instant::now());
+        }
+    }
+
+    fn read_connection(&mut self, token: usize, registry: &Registry, frames: &mut Vec<Vec<u8>>) {
+        let Some(peer) = self.connections.peer(token) else { return };
+        let left = self.connections.read(token, frames);
+        let path = Path::Tcp(token);
+        for frame in frames.drain(..) {
+            self.core.datagram(&frame, path, peer, Instant::now());
+        }
+        if self.core.paths.contains_key(&path) {
+            self.connections.prove(token);
+        }
+        match left {
+            Left::Nothing => {}
+            Left::More => self.unread.push(token),
+            Left::Gone => {
                 self.connections.close(token, registry);
-                self.core.lose_path(Path::Tcp(token));
+                self.core.lose_path(path);
             }
         }
     }
@@ -197,6 +228,8 @@ impl Shard {
     fn snapshot(&self) -> ShardStats {
         ShardStats {
             tcp_connections: self.connections.len() as u64,
+            tcp_refused: self.connections.refused,
+            tcp_expired: self.connections.expired,
             packets_out: self.sender.packets,
             bytes_out: self.sender.octets,
             send_errors: self.sender.errors,

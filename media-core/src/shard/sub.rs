@@ -6,7 +6,7 @@ use super::{SubKey, TransportKey};
 use crate::media::{Codec, MediaPacket, TapItem};
 use crate::rtp::munger::Munger;
 use crate::rtp::seq::{Extender, Extender32};
-use crate::rtp::vp8::Vp8Munger;
+use crate::rtp::vp8::{Vp8Moves, Vp8Munger};
 use bytes::Bytes;
 use rand::Rng;
 use std::collections::VecDeque;
@@ -67,13 +67,17 @@ pub(super) struct Outgoing {
     pub loss: f32,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Sent {
+/// A packet as it was sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
     sequence: u16,
-    layer: u8,
+    pub layer: u8,
     valid: bool,
-    source: u64,
-    timestamp: u32,
+    /// Its extended number at the source.
+    pub source: u64,
+    /// The time it was given.
+    pub timestamp: u32,
+    pub vp8: Vp8Moves,
     /// When it was last sent again.
     again: Option<Instant>,
 }
@@ -85,6 +89,7 @@ pub(super) struct Sub {
     pub wish: usize,
     pub paused: bool,
     pub current: Option<usize>,
+    clock_rate: u32,
     pub munger: Munger,
     pub vp8: Vp8Munger,
     /// Packets of the cached group that still have to go out, with their squeezed times.
@@ -121,6 +126,7 @@ impl Sub {
             wish: 2,
             paused: false,
             current: None,
+            clock_rate,
             munger: Munger::new(clock_rate, first, random.random()),
             vp8: Vp8Munger::default(),
             burst: VecDeque::new(),
@@ -230,10 +236,24 @@ impl Sub {
         self.vp8.switch_source();
     }
 
-    /// Moves to a layer at `packet`, which a decoder can start at.
-    pub fn switch(&mut self, layer: usize, packet: &MediaPacket, timestamp: u32, frame_ticks: u32, now: Instant) {
+    /// Moves to a layer at `packet`, which a decoder can start at. `clocks` are those of the layer it
+    /// leaves and of the one it goes to: with both the capture times of the two meet exactly.
+    pub fn switch(
+        &mut self,
+        layer: usize,
+        packet: &MediaPacket,
+        timestamp: u32,
+        clocks: Option<(ClockPoint, ClockPoint)>,
+        frame_ticks: u32,
+        now: Instant,
+    ) {
         self.current = Some(layer);
-        self.munger.switch_source(packet.sequence, timestamp, now, frame_ticks);
+        let known = clocks.map(|(old, new)| {
+            let passed = new.room_ns_at(timestamp, self.clock_rate) - old.room_ns;
+            let ticks = (i128::from(passed) * i128::from(self.clock_rate) + 500_000_000).div_euclid(1_000_000_000);
+            self.map_time(old.rtp).wrapping_add(ticks as u32)
+        });
+        self.munger.switch_source_at(packet.sequence, timestamp, known, now, frame_ticks);
         self.vp8.switch_source();
     }
 
@@ -251,6 +271,7 @@ impl Sub {
                     valid: true,
                     source: packet.sequence,
                     timestamp: mapped.timestamp,
+                    vp8: self.vp8.moves(),
                     again: None,
                 };
             }
@@ -275,10 +296,10 @@ impl Sub {
         }
     }
 
-    /// Where a packet we sent came from: layer, source sequence, the time we gave it.
-    pub fn sent(&self, sequence: u16) -> Option<(usize, u64, u32)> {
+    /// A packet that was sent under this number.
+    pub fn sent(&self, sequence: u16) -> Option<Sent> {
         let slot = self.sent.get(usize::from(sequence) % self.sent.len().max(1))?;
-        (slot.valid && slot.sequence == sequence).then_some((usize::from(slot.layer), slot.source, slot.timestamp))
+        (slot.valid && slot.sequence == sequence).then_some(*slot)
     }
 
     /// Whether a packet may be sent again: once a round trip, and within the budget.
@@ -401,6 +422,7 @@ mod tests {
         let (sequence, timestamp) = previous.unwrap();
         assert_eq!(live.sequence, sequence.wrapping_add(1));
         assert_eq!(live.timestamp.wrapping_sub(timestamp), 3600);
-        assert_eq!(sub.sent(live.sequence), Some((0, 1050, live.timestamp)));
+        let sent = sub.sent(live.sequence).unwrap();
+        assert_eq!((sent.layer, sent.source, sent.timestamp), (0, 1050, live.timestamp));
     }
 }

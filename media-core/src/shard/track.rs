@@ -1,10 +1,11 @@
 //! A track on its shard: its layers, the newest group of pictures where the
 //! source can't be asked for one, and its subscriptions.
 
+use super::TransportKey;
 use super::config::TrackConfig;
+use super::layers::{self, Pace};
 use super::levels::{LevelMeter, g711_level};
 use super::sub::Sub;
-use super::{TransportKey, layers};
 use crate::media::{Codec, Keyframes, Kind, MediaPacket};
 use crate::rtp::gop::GopCache;
 use crate::rtp::history::PacketHistory;
@@ -29,6 +30,14 @@ const HISTORY_AGE: Duration = Duration::from_secs(2);
 pub(super) struct ClockPoint {
     pub room_ns: i64,
     pub rtp: u32,
+}
+
+impl ClockPoint {
+    /// Room time of an RTP time near this point, ns.
+    pub fn room_ns_at(self, rtp: u32, clock_rate: u32) -> i64 {
+        let ticks = i128::from(rtp.wrapping_sub(self.rtp) as i32);
+        self.room_ns + (ticks * 1_000_000_000).div_euclid(i128::from(clock_rate.max(1))) as i64
+    }
 }
 
 pub(super) struct Layer {
@@ -105,8 +114,8 @@ impl Readers {
 pub(super) struct Track {
     pub config: TrackConfig,
     pub layers: Vec<Layer>,
-    /// When each layer last had a packet; beside `layers` so that both can be borrowed.
-    pub last_packet: Vec<Option<Instant>>,
+    /// The pace of each layer; beside `layers` so that both can be borrowed.
+    pub paces: Vec<Pace>,
     pub gop: Option<GopCache<(MediaPacket, u32)>>,
     pub subs: Vec<Sub>,
     /// The number that a fed packet must have if none was lost.
@@ -124,7 +133,7 @@ impl Track {
         let cached = config.keyframes == Keyframes::Cached && config.codec.codec.kind() == Kind::Video;
         Self {
             layers: (0..count).map(|_| Layer::new(config.codec.clock_rate)).collect(),
-            last_packet: vec![None; count],
+            paces: vec![Pace::default(); count],
             gop: cached.then(|| GopCache::new(gop_bytes, gop_duration)),
             subs: Vec::new(),
             next_fed: None,
@@ -160,6 +169,9 @@ impl Track {
 
     /// The layer's source is another one: who watches it waits for a picture to start at, or for sound.
     pub fn wait_anew(&mut self, layer: usize) {
+        if let Some(pace) = self.paces.get_mut(layer) {
+            pace.restart();
+        }
         for sub in self.subs.iter_mut().filter(|sub| sub.current == Some(layer)) {
             sub.current = None;
         }
@@ -192,8 +204,8 @@ impl Track {
 
     /// Files a packet that just arrived: history, level, group of pictures.
     pub fn note(&mut self, index: usize, packet: &MediaPacket, timestamp: u32, keyframe: bool, now: Instant) {
-        if let Some(slot) = self.last_packet.get_mut(index) {
-            *slot = Some(now);
+        if let Some(pace) = self.paces.get_mut(index) {
+            pace.packet(timestamp, now);
         }
         if let Some(layer) = self.layers.get_mut(index) {
             if keyframe {
@@ -210,6 +222,11 @@ impl Track {
         {
             gop.push((packet.clone(), timestamp), packet.payload.len() + 64, timestamp, keyframe, now);
         }
+    }
+
+    /// When a layer may be asked for a keyframe again.
+    pub fn may_ask_at(&self, index: usize) -> Option<Instant> {
+        Some(self.layers.get(index)?.last_keyframe_request? + KEYFRAME_EVERY)
     }
 
     /// Whether a keyframe may be asked for now; if not, it is remembered.

@@ -21,7 +21,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// Streams one peer may have bound at a time.
+/// Streams one peer may have bound at a time. Senders stop naming a stream once they think it known,
+/// so that the one to make room for a newer one is whichever has been silent the longest.
 const MAX_STREAMS: usize = 256;
 
 /// Paths one peer may have checked at a time. A machine with many addresses checks from each, and
@@ -34,6 +35,13 @@ pub(super) struct Route {
     pub section: usize,
     pub layer: usize,
     pub rtx: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Bound {
+    route: Route,
+    /// [`Transport::arrivals`] when a packet of it last came.
+    used: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +63,9 @@ pub(super) struct Transport {
     data: DataChannels,
     events: mpsc::UnboundedSender<TransportEvent>,
     pub config: Option<Arc<TransportConfig>>,
-    routes: HashMap<u32, Route>,
+    routes: HashMap<u32, Bound>,
+    /// Packets that were to be routed so far.
+    arrivals: u64,
     /// Our media and RTX streams, to find a subscription from a peer's feedback.
     pub outgoing: HashMap<u32, (TrackKey, SubKey)>,
     /// Paths that a valid check came by, oldest first.
@@ -94,6 +104,7 @@ impl Transport {
             events: init.events,
             config: None,
             routes: HashMap::new(),
+            arrivals: 0,
             outgoing: HashMap::new(),
             paths: SmallVec::new(),
             twcc: TwccReceiver::default(),
@@ -179,22 +190,18 @@ impl Transport {
         let old = self.config.replace(config.clone());
         let mid_of =
             |section: usize| old.as_ref().and_then(|old| old.receive.get(section)).map(|section| section.mid.as_str());
-        let kept: HashMap<u32, Route> = self
-            .routes
-            .iter()
-            .filter_map(|(&ssrc, route)| {
-                let mid = mid_of(route.section)?;
-                let section = config.receive.iter().position(|section| section.mid == mid)?;
-                Some((ssrc, Route { section, ..*route }))
-            })
-            .collect();
-        self.routes = kept;
+        self.routes.retain(|_, bound| {
+            let Some(mid) = mid_of(bound.route.section) else { return false };
+            let section = config.receive.iter().position(|section| section.mid == mid);
+            bound.route.section = section.unwrap_or_default();
+            section.is_some()
+        });
         for (index, section) in config.receive.iter().enumerate() {
             if section.rids.is_empty() {
                 for &(ssrc, rtx) in section.ssrcs.iter().take(1) {
-                    self.routes.insert(ssrc, Route { section: index, layer: 0, rtx: false });
+                    self.bind(ssrc, Route { section: index, layer: 0, rtx: false });
                     if let Some(rtx) = rtx {
-                        self.routes.insert(rtx, Route { section: index, layer: 0, rtx: true });
+                        self.bind(rtx, Route { section: index, layer: 0, rtx: true });
                     }
                 }
             }
@@ -203,8 +210,10 @@ impl Transport {
 
     /// Finds (and remembers) what an incoming stream is.
     pub fn route(&mut self, header: &RtpHeader, extensions: &Extensions<'_>) -> Option<Route> {
-        if let Some(route) = self.routes.get(&header.ssrc) {
-            return Some(*route);
+        self.arrivals += 1;
+        if let Some(bound) = self.routes.get_mut(&header.ssrc) {
+            bound.used = self.arrivals;
+            return Some(bound.route);
         }
         let config = self.config.clone()?;
         let ids = config.extensions;
@@ -236,18 +245,29 @@ impl Transport {
             None if described.rids.len() <= 1 => 0,
             None => return None,
         };
-        if self.routes.len() >= MAX_STREAMS {
-            self.routes.clear();
-        }
         let route = Route { section, layer, rtx };
-        self.routes.insert(header.ssrc, route);
+        self.bind(header.ssrc, route);
         Some(route)
+    }
+
+    fn bind(&mut self, ssrc: u32, route: Route) {
+        if self.routes.len() >= MAX_STREAMS
+            && !self.routes.contains_key(&ssrc)
+            && let Some((&quietest, _)) = self.routes.iter().min_by_key(|(_, bound)| bound.used)
+        {
+            self.routes.remove(&quietest);
+        }
+        self.routes.insert(ssrc, Bound { route, used: self.arrivals });
     }
 
     /// The peer's media stream of a layer, once it is known.
     pub fn ssrc_of(&self, section: usize, layer: usize) -> Option<u32> {
         let wanted = Route { section, layer, rtx: false };
-        self.routes.iter().find(|(_, route)| **route == wanted).map(|(&ssrc, _)| ssrc)
+        self.routes
+            .iter()
+            .filter(|(_, bound)| bound.route == wanted)
+            .max_by_key(|(_, bound)| bound.used)
+            .map(|(&ssrc, _)| ssrc)
     }
 
     pub fn handle_dtls(&mut self, datagram: &[u8], egress: &mut Egress, now: Instant) {

@@ -1,6 +1,8 @@
 //! What a shard does, in virtual time.
 
+mod fed;
 mod sections;
+mod simulcast;
 mod taps;
 
 use super::Command;
@@ -425,4 +427,38 @@ fn a_fault_in_one_command_costs_that_command_only() {
     assert_eq!(rig.core.stats.panics, 1);
     pictures(&mut rig, publisher, 1, 10);
     assert_eq!(rig.got(peers[0], 5000).len(), 10);
+}
+
+#[test]
+fn a_peer_with_ever_new_streams_does_not_lose_the_one_that_goes_on() {
+    let (mut rig, publisher, _, peers) = meeting(1);
+    rig.change(publisher, |config| config.receive[0].ssrcs.clear());
+    let packet = |rig: &mut Rig, ssrc: u32, sequence: u16, named: bool, payload: &[u8]| {
+        let timestamp = u32::from(sequence) * 3000;
+        let header = crate::rtp::packet::RtpHeader {
+            marker: true,
+            payload_type: 96,
+            sequence,
+            timestamp,
+            ssrc,
+            ..Default::default()
+        };
+        rig.send_rtp(publisher, header, if named { &[(1, b"p0")] } else { &[] }, payload);
+    };
+    // Another section, so that the payload type alone does not tell the stream.
+    let other = rig.track(h264(), 1, Keyframes::OnRequest);
+    rig.publishes(publisher, other, 1);
+    rig.change(publisher, |config| config.receive[1].ssrcs.clear());
+    packet(&mut rig, 77, 0, true, &key(0));
+    for n in 1..400u16 {
+        packet(&mut rig, 77, n, false, &delta(0));
+        let header = crate::rtp::packet::RtpHeader {
+            payload_type: 96,
+            sequence: 1,
+            ssrc: 9_000 + u32::from(n),
+            ..Default::default()
+        };
+        rig.send_rtp(publisher, header, &[(1, b"p1")], &delta(0));
+    }
+    assert_eq!(rig.got(peers[0], 5000).len(), 400);
 }

@@ -25,11 +25,11 @@ async function device(command, args, pattern, hint) {
 }
 
 /** GStreamer's RTSP server: H.264 320x240 at 15 fps, PCMA sine of `hz`. */
-export async function gstCamera(hz = 700) {
+export async function gstCamera(hz = 700, profile = "high") {
   const pipeline =
     "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=15/1 ! " +
-    "x264enc tune=zerolatency speed-preset=ultrafast bitrate=300 key-int-max=30 bframes=0 ! " +
-    "video/x-h264,profile=constrained-baseline ! rtph264pay name=pay0 pt=96 config-interval=-1 " +
+    "x264enc tune=zerolatency speed-preset=superfast bitrate=300 key-int-max=30 bframes=0 ! " +
+    `video/x-h264,profile=${profile} ! rtph264pay name=pay0 pt=96 config-interval=-1 ` +
     `audiotestsrc is-live=true freq=${hz} volume=0.4 ! audio/x-raw,rate=8000,channels=1 ! alawenc ! rtppcmapay name=pay1 pt=8`;
   const { found, stop } = await device("/usr/bin/python3", [script, "0", "-", `cam=${pipeline}`], /ready (\d+)/, "are GStreamer and python3-gi installed?");
   return { url: `rtsp://127.0.0.1:${found}/cam`, stop };

@@ -45,7 +45,7 @@ export async function join(page, server, room) {
   });
 }
 
-/** Frames decoded and audio packets, by identity. */
+/** Frames decoded, the H.264 profile agreed for them, and audio packets, by identity. */
 export const seen = (page) =>
   page.evaluate(async () => {
     const out = {};
@@ -55,8 +55,10 @@ export const seen = (page) =>
         const report = await publication.track?.getRTCStatsReport();
         for (const it of report?.values() ?? []) {
           if (it.type !== "inbound-rtp") continue;
-          if (it.kind === "video") entry.frames = it.framesDecoded ?? 0;
-          else entry.packets = it.packetsReceived ?? 0;
+          if (it.kind === "video") {
+            entry.frames = it.framesDecoded ?? 0;
+            entry.profile = report.get(it.codecId)?.sdpFmtpLine?.match(/profile-level-id=(\w{6})/)?.[1];
+          } else entry.packets = it.packetsReceived ?? 0;
         }
       }
     }

@@ -14,7 +14,7 @@ const HZ = 700;
 let server, chrome, camera, cameraId, first, second, recording;
 
 before(async () => {
-  camera = await gstCamera(HZ);
+  camera = await gstCamera(HZ, "main");
   server = await Server.start();
   await server.signIn();
   chrome = await browser();
@@ -56,6 +56,8 @@ test("two pages with the console decode each other and the camera, and hear its 
       const all = Object.entries(await seen(page));
       return all.length === 2 && all.every(([, it]) => it.frames > 20 && it.packets > 50);
     }, 40000);
+    const { profile } = (await seen(page))[`camera:${cameraId}`];
+    assert.match(profile, /^4d/, "a camera of main profile is agreed as one");
     const heard = await tone(page, `camera:${cameraId}`);
     assert.ok(Math.abs(heard.hz - HZ) < 15, `the camera's tone is heard at ${heard.hz} Hz`);
     assert.ok(heard.db > -70, `loud enough: ${heard.db} dB`);

@@ -44,6 +44,15 @@ pub fn forwardable(codec: Codec) -> bool {
     matches!(codec, Codec::G722 | Codec::H264 | Codec::Opus | Codec::Pcma | Codec::Pcmu | Codec::Vp8)
 }
 
+/// What every decoder of browsers takes: constrained baseline, level 3.1.
+const BASELINE: &str = "42e01f";
+
+/// The profile and level of an H.264 description, six hexadecimal digits (RFC 6184 8.1).
+fn profile_level_id(fmtp: &str) -> Option<String> {
+    let value = fmtp.split(';').find_map(|part| part.trim().strip_prefix("profile-level-id="))?;
+    (value.len() == 6 && value.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| value.to_ascii_lowercase())
+}
+
 /// How well an offered codec fits a wanted one; `None` when it does not.
 fn fit(offered: &RemoteCodec, wanted: Codec) -> Option<u32> {
     if offered.codec() != Some(wanted) {
@@ -56,7 +65,7 @@ fn fit(offered: &RemoteCodec, wanted: Codec) -> Option<u32> {
     if offered.parameter("packetization-mode") != Some("1") {
         return None;
     }
-    let profile = offered.parameter("profile-level-id").unwrap_or("42e01f").to_ascii_lowercase();
+    let profile = offered.parameter("profile-level-id").unwrap_or(BASELINE).to_ascii_lowercase();
     Some(match profile.get(..4) {
         Some("42e0") => 3,
         Some("4200") => 2,
@@ -73,11 +82,30 @@ pub struct Choice {
 
 /// The best offered codec of `wanted`, in their order.
 pub fn choose(section: &RemoteSection, wanted: &[Codec]) -> Option<Choice> {
-    let best = wanted.iter().find_map(|&codec| {
-        let offered = section.codecs.iter().filter_map(|offered| Some((fit(offered, codec)?, offered)));
-        // The first of equals: the offerer's own preference.
-        offered.rev().max_by_key(|(score, _)| *score).map(|(_, offered)| offered)
+    let best = wanted.iter().find_map(|&codec| best(section, |offered| fit(offered, codec)))?;
+    Some(with_companions(section, best))
+}
+
+/// What a section takes a source's packets as: its own profile where the peer has it.
+pub fn choose_for(section: &RemoteSection, source: &CodecParams) -> Option<Choice> {
+    let own = profile_level_id(&source.fmtp);
+    let best = best(section, |offered| {
+        let score = fit(offered, source.codec)?;
+        let theirs = profile_level_id(&offered.fmtp);
+        // The first byte: the other two are constraints, which decoders of a profile take or not, and the level.
+        let same = own.as_ref().zip(theirs).is_some_and(|(own, theirs)| own[..2] == theirs[..2]);
+        Some(score + if same { 10 } else { 0 })
     })?;
+    Some(with_companions(section, best))
+}
+
+/// The first of those with the highest score: the offerer's own preference.
+fn best(section: &RemoteSection, score: impl Fn(&RemoteCodec) -> Option<u32>) -> Option<&RemoteCodec> {
+    let offered = section.codecs.iter().filter_map(|offered| Some((score(offered)?, offered)));
+    offered.rev().max_by_key(|(score, _)| *score).map(|(_, offered)| offered)
+}
+
+fn with_companions(section: &RemoteSection, best: &RemoteCodec) -> Choice {
     let apt = best.pt.to_string();
     let rtx = section
         .codecs
@@ -92,7 +120,7 @@ pub fn choose(section: &RemoteSection, wanted: &[Codec]) -> Option<Choice> {
         })
         .flatten()
         .map(|other| other.pt);
-    Some(Choice { codec: best.clone(), rtx, red })
+    Choice { codec: best.clone(), rtx, red }
 }
 
 impl Choice {
@@ -172,11 +200,17 @@ pub fn offer(params: &CodecParams) -> Vec<LocalCodec> {
         |pt: u8, of: u8| LocalCodec { pt, map: "rtx/90000".into(), fmtp: format!("apt={of}"), feedback: Vec::new() };
     match params.codec {
         Codec::G722 => vec![media(9, "G722/8000", "")],
-        // Whatever the profile of the source: decoders take it, negotiation knows this label.
-        Codec::H264 => vec![
-            media(102, "H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
-            rtx(103, 102),
-        ],
+        // What the source says it is, for decoders that set themselves up by it; then what negotiation
+        // knows everywhere: decoders take a higher profile under that name too.
+        Codec::H264 => {
+            let h264 = |pt: u8, profile: &str| {
+                let fmtp = format!("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={profile}");
+                [media(pt, "H264/90000", &fmtp), rtx(pt + 1, pt)]
+            };
+            let own = profile_level_id(&params.fmtp).filter(|own| own != BASELINE);
+            let own = own.into_iter().flat_map(|own| h264(104, &own));
+            own.chain(h264(102, BASELINE)).collect()
+        }
         Codec::Opus => vec![
             media(OPUS, "opus/48000/2", "minptime=10;useinbandfec=1"),
             LocalCodec { pt: RED, map: "red/48000/2".into(), fmtp: format!("{OPUS}/{OPUS}"), feedback: Vec::new() },
@@ -223,6 +257,38 @@ mod tests {
         ]);
         let choice = choose(&section, publishable(CodecPolicy::H264, Kind::Video)).unwrap();
         assert_eq!((choice.codec.pt, choice.rtx), (102, Some(103)));
+    }
+
+    #[test]
+    fn a_camera_of_high_profile_is_offered_as_such_and_as_what_everybody_knows() {
+        let source = |profile: &str| CodecParams { fmtp: format!("profile-level-id={profile}"), ..CodecParams::h264() };
+        let profiles = |profile: &str| {
+            let offered = offer(&source(profile));
+            offered
+                .iter()
+                .map(|codec| (codec.pt, codec.fmtp.rsplit('=').next().unwrap().to_owned()))
+                .collect::<Vec<_>>()
+        };
+        let known = [(102, "42e01f".to_owned()), (103, "102".to_owned())];
+        let own = [(104, "640028".to_owned()), (105, "104".to_owned())];
+        assert_eq!(profiles("640028"), [own, known.clone()].concat());
+        assert_eq!(profiles("42E01F"), known);
+        assert_eq!((profiles("64"), profiles("zzzzzz")), (known.to_vec(), known.to_vec()));
+        let answered = section(vec![
+            offered(102, "H264", "packetization-mode=1;profile-level-id=42e01f"),
+            offered(104, "H264", "packetization-mode=1;profile-level-id=64001f"),
+            offered(105, "rtx", "apt=104"),
+        ]);
+        let taken = |section: &RemoteSection, profile| {
+            let choice = choose_for(section, &source(profile)).unwrap();
+            (choice.codec.pt, choice.rtx)
+        };
+        assert_eq!(taken(&answered, "640028"), (104, Some(105)));
+        assert_eq!(taken(&answered, "42001e"), (102, None));
+        assert_eq!(taken(&answered, "4d0029"), (102, None));
+        let refused = section(vec![offered(102, "H264", "packetization-mode=1;profile-level-id=42e01f")]);
+        assert_eq!(taken(&refused, "640028"), (102, None));
+        assert!(choose_for(&section(vec![offered(96, "VP8", "")]), &source("640028")).is_none());
     }
 
     #[test]

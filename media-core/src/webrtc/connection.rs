@@ -233,7 +233,7 @@ impl Connection {
         for (section, remote) in self.sections.iter_mut().zip(&answer.sections) {
             let Use::Send(wanted) = &section.usage else { continue };
             let taken = (!remote.rejected && remote.direction.receives())
-                .then(|| codecs::choose(remote, &[wanted.info.spec.codec.codec]))
+                .then(|| codecs::choose_for(remote, &wanted.info.spec.codec))
                 .flatten();
             match taken {
                 Some(choice) => section.send_pts = Some((choice.codec.pt, choice.rtx, choice.red)),
@@ -440,7 +440,7 @@ impl Section {
             _ => {}
         }
         if let Use::Send(wanted) = &self.usage
-            && let Some(choice) = codecs::choose(remote, &[wanted.info.spec.codec.codec])
+            && let Some(choice) = codecs::choose_for(remote, &wanted.info.spec.codec)
         {
             self.send_pts = Some((choice.codec.pt, choice.rtx, choice.red));
             answer.direction = Direction::SendOnly;

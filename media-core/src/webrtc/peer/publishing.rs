@@ -118,7 +118,7 @@ impl Peer {
             },
             |remote| {
                 let at = waiting.iter().position(|wanted| {
-                    wanted.kind() == remote.kind && codecs::choose(remote, &[wanted.info.spec.codec.codec]).is_some()
+                    wanted.kind() == remote.kind && codecs::choose_for(remote, &wanted.info.spec.codec).is_some()
                 })?;
                 Some(waiting.remove(at))
             },

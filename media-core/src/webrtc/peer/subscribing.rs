@@ -133,7 +133,7 @@ impl Peer {
                 .peekable();
             let refused = !publisher.sends(&wanted.info.sid)
                 && fitting.peek().is_some()
-                && fitting.all(|section| codecs::choose(section, &[wanted.info.spec.codec.codec]).is_none());
+                && fitting.all(|section| codecs::choose_for(section, &wanted.info.spec.codec).is_none());
             if refused {
                 self.room.unsubscribe(&self.sid, &wanted.info.sid);
                 self.tell(PeerEvent::SubscriptionRefused { track: wanted.info.sid.clone() });

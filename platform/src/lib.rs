@@ -16,6 +16,7 @@ pub mod problem;
 pub mod rest;
 pub mod storage;
 pub mod store;
+pub mod text;
 pub mod web;
 
 use std::path::PathBuf;

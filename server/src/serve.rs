@@ -10,6 +10,7 @@ use axum::{Json, Router};
 use axum_server::Handle;
 use rongtong_media_core::room::{LeaveReason, Rooms};
 use rongtong_media_core::shard::{ShardConfig, ShardHandle};
+use rongtong_media_core::webrtc::Endpoint;
 use rongtong_platform::Platform;
 use rongtong_platform::bootstrap::{Bootstrap, local_addresses};
 use rongtong_platform::config::Config;
@@ -46,7 +47,7 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
     let platform = bootstrap.platform.clone();
     rongtong_rtsp::upkeep::seal_addresses(&platform).await?;
 
-    let rooms = Rooms::new(start_shards(&config)?)?;
+    let rooms = Rooms::new(start_shards(&config)?);
     watch_media(&platform, &rooms);
     let secret = bootstrap.livekit.api_secret.reveal();
     let ttl = Duration::from_secs(u64::from(config.livekit.token_ttl_minutes) * 60);
@@ -56,6 +57,7 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
         keys: ApiKeys::new([(bootstrap.livekit.api_key.clone(), secret.to_owned())]),
         minter: minter.clone(),
         rooms: rooms.clone(),
+        endpoint: Endpoint::new()?,
         lookup: room_lookup(platform.clone()),
         node: node.clone(),
         metrics: rongtong_signaling::metrics::SignalingMetrics::new(&platform.metrics),
@@ -252,7 +254,9 @@ fn watch_media(platform: &Arc<Platform>, rooms: &Arc<Rooms>) {
         ("media_keyframe_requests", "", "Keyframe requests sent to publishers", |s| s.keyframe_requests),
         ("media_send_errors", "", "Datagrams the system would not take", |s| s.send_errors),
         ("media_plis_in", "", "Keyframe requests of participants", |s| s.plis_in),
-        ("media_paths_displaced", "", "Checked addresses that made room for newer ones of their peer", |s| s.paths_displaced),
+        ("media_paths_displaced", "", "Checked addresses that made room for newer ones of their peer", |s| {
+            s.paths_displaced
+        }),
         ("media_tcp_refused", "", "TCP connections closed because too many had shown nothing", |s| s.tcp_refused),
         ("media_tcp_expired", "", "TCP connections closed because no valid check came in time", |s| s.tcp_expired),
         ("media_feed_oversized", "", "Adapter packets too long for a datagram", |s| s.feed_oversized),

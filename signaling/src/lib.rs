@@ -24,6 +24,7 @@ use crate::metrics::SignalingMetrics;
 use crate::token::{ApiKeys, TokenMinter};
 use rongtong_media_core::ids::RoomName;
 use rongtong_media_core::room::{self, RoomOptions, Rooms};
+use rongtong_media_core::webrtc::Endpoint;
 use rongtong_platform::config;
 use std::future::Future;
 use std::pin::Pin;
@@ -82,6 +83,8 @@ pub struct SignalingConfig {
     /// Signs tokens for people and refreshed ones for participants.
     pub minter: TokenMinter,
     pub rooms: Arc<Rooms>,
+    /// What media connections of the participants show of themselves.
+    pub endpoint: Arc<Endpoint>,
     pub lookup: RoomLookup,
     /// Shown to clients as `server_info.node_id`.
     pub node: String,
@@ -98,6 +101,7 @@ pub(crate) struct Shared {
     pub keys: ApiKeys,
     pub minter: TokenMinter,
     pub rooms: Arc<Rooms>,
+    pub endpoint: Arc<Endpoint>,
     pub lookup: RoomLookup,
     pub node: String,
     pub region: String,
@@ -108,9 +112,9 @@ pub(crate) struct Shared {
 
 impl Signaling {
     pub fn new(config: SignalingConfig) -> Self {
-        let SignalingConfig { keys, minter, rooms, lookup, node, region, limits, metrics } = config;
+        let SignalingConfig { keys, minter, rooms, endpoint, lookup, node, region, limits, metrics } = config;
         let boards = Boards::default();
-        Self(Arc::new(Shared { keys, minter, rooms, lookup, node, region, limits, metrics, boards }))
+        Self(Arc::new(Shared { keys, minter, rooms, endpoint, lookup, node, region, limits, metrics, boards }))
     }
 
     /// The routes `/rtc`, `/rtc/validate`, `/rtc/v1`, `/rtc/v1/validate`. They take

@@ -44,7 +44,7 @@ pub struct Speaker {
     pub active: bool,
 }
 
-/// A message from one participant to others; the payload's form is the signalling's affair.
+/// A message from one participant to others.
 #[derive(Clone, Debug)]
 pub struct DataMessage {
     pub kind: DataKind,
@@ -52,7 +52,44 @@ pub struct DataMessage {
     pub from: Option<(ParticipantSid, Identity)>,
     /// Empty means everybody else.
     pub to: Arc<[Identity]>,
+    /// The sender's own numbering of its reliable messages, from 1; 0 without.
+    pub sequence: u32,
+    pub content: DataContent,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataContent {
+    /// From one application to the others.
+    User(UserMessage),
+    /// Between clients of one client protocol (calls, streams, transcripts), encoded as it has it.
+    Client(Bytes),
+}
+
+/// An application's own message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserMessage {
+    pub topic: Option<String>,
+    pub id: Option<String>,
     pub payload: Bytes,
+    /// Which stretch of media it belongs to, on the sender's clock.
+    pub start_time: Option<u64>,
+    pub end_time: Option<u64>,
+    /// By which receivers know a doubled message.
+    pub nonce: Bytes,
+}
+
+impl DataContent {
+    /// Bytes that it holds.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::User(user) => {
+                let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+                user.payload.len() + user.nonce.len() + text(&user.topic) + text(&user.id)
+            }
+            Self::Client(encoded) => encoded.len(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

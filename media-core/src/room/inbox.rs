@@ -95,18 +95,20 @@ impl DataReceiver {
 }
 
 fn cost(message: &DataMessage) -> usize {
-    message.payload.len() + OVERHEAD
+    message.content.size() + OVERHEAD
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::Identity;
+    use crate::room::DataContent;
     use bytes::Bytes;
 
     fn message(kind: DataKind, from: &ParticipantSid, length: usize) -> DataMessage {
         let from = Some((from.clone(), Identity::new("x")));
-        DataMessage { kind, from, to: Arc::from([]), payload: Bytes::from(vec![0; length]) }
+        let content = DataContent::Client(Bytes::from(vec![0; length]));
+        DataMessage { kind, from, to: Arc::from([]), sequence: 0, content }
     }
 
     #[test]

@@ -155,8 +155,6 @@ pub struct Layer {
     pub height: u32,
     /// Bit/s the publisher aims at; 0 when unknown.
     pub bitrate: u32,
-    /// `q`, `h`, `f`; empty without simulcast.
-    pub rid: String,
 }
 
 /// What a participant is about to publish.
@@ -172,9 +170,6 @@ pub struct TrackSpec {
     pub layers: Vec<Layer>,
     /// The publisher's own stream label, kept for clients that group by it.
     pub stream: String,
-    pub disable_dtx: bool,
-    pub stereo: bool,
-    pub disable_red: bool,
     /// Why some viewers can't see it (`h265`, `b-frames`), empty when all can.
     pub notice: String,
 }
@@ -191,9 +186,6 @@ impl TrackSpec {
             muted: false,
             layers: Vec::new(),
             stream: String::new(),
-            disable_dtx: false,
-            stereo: false,
-            disable_red: true,
             notice: String::new(),
         }
     }
@@ -206,6 +198,4 @@ pub struct TrackInfo {
     pub identity: Identity,
     pub spec: TrackSpec,
     pub published_at: SystemTime,
-    /// `a=mid` in the publisher's own session, when there is one.
-    pub mid: String,
 }

@@ -24,7 +24,7 @@ mod tell;
 mod tests;
 
 pub use crate::media::{DataKind, Keyframes, SourcePacket, TapItem};
-pub use event::{DataMessage, LeaveReason, Quality, RoomEvent, Speaker};
+pub use event::{DataContent, DataMessage, LeaveReason, Quality, RoomEvent, Speaker, UserMessage};
 pub use inbox::DataReceiver;
 pub use info::{
     CodecPolicy, Join, Layer, LayerQuality, Layout, LayoutMode, ParticipantInfo, ParticipantKind, ParticipantState,

@@ -124,7 +124,7 @@ impl Room {
             room: self.key(),
             source: spec.source,
             codec: spec.codec.clone(),
-            layers: spec.layers.iter().filter(|layer| !layer.rid.is_empty()).count().max(1),
+            layers: spec.layers.len().max(1),
             muted: spec.muted,
             keyframes,
             feed,
@@ -160,7 +160,6 @@ impl State {
             identity: member.info.identity.clone(),
             spec,
             published_at: SystemTime::now(),
-            mid: String::new(),
         }))
     }
 

@@ -2,7 +2,6 @@
 
 use super::{LeaveReason, Room, RoomOptions};
 use crate::ids::RoomName;
-use crate::session::dtls::{DtlsError, DtlsIdentity};
 use crate::shard::{ShardConfig, ShardHandle, ShardStats};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -21,7 +20,6 @@ pub enum RoomsEvent {
 /// The server's rooms.
 pub struct Rooms {
     shards: Vec<ShardHandle>,
-    pub(crate) identity: Arc<DtlsIdentity>,
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
     observers: Mutex<Vec<mpsc::Sender<RoomsEvent>>>,
     runtime: tokio::runtime::Handle,
@@ -29,24 +27,20 @@ pub struct Rooms {
 
 impl Rooms {
     /// Must be called within a tokio runtime: each room has a small task there.
-    ///
-    /// # Errors
-    /// When no DTLS certificate can be made.
-    pub fn new(shards: Vec<ShardHandle>) -> Result<Arc<Self>, DtlsError> {
-        Ok(Arc::new(Self {
+    pub fn new(shards: Vec<ShardHandle>) -> Arc<Self> {
+        Arc::new(Self {
             shards,
-            identity: Arc::new(DtlsIdentity::generate()?),
             rooms: Mutex::new(HashMap::new()),
             observers: Mutex::new(Vec::new()),
             runtime: tokio::runtime::Handle::current(),
-        }))
+        })
     }
 
     /// One shard on free loopback ports, for tests.
     ///
     /// # Errors
-    /// When a socket can't be bound or no certificate be made.
-    pub fn for_tests() -> Result<Arc<Self>, Box<dyn std::error::Error + Send + Sync>> {
+    /// When a socket can't be bound.
+    pub fn for_tests() -> std::io::Result<Arc<Self>> {
         let shard = ShardHandle::start(ShardConfig {
             name: "shard-test".into(),
             udp_port: 0,
@@ -56,7 +50,7 @@ impl Rooms {
             gop_cache_duration: Duration::from_secs(10),
             core: None,
         })?;
-        Ok(Self::new(vec![shard])?)
+        Ok(Self::new(vec![shard]))
     }
 
     /// The room of this name, opened with `options` when it is not there.

@@ -3,17 +3,19 @@
 use super::inbox::{DataReceiver, Inbox, inbox};
 use super::registry::WeakRooms;
 use super::subscription::{Audience, Held, Subscription};
+use super::tell::Line;
 use super::{
     CodecPolicy, DataMessage, Join, Layout, LeaveReason, ParticipantInfo, ParticipantState, Permission, RoomEvent,
     RoomInfo, RoomOptions, SourceClock, TrackInfo,
 };
 use crate::ids::{Identity, ParticipantSid, RoomName, RoomSid, TrackSid};
-use crate::shard::{Command, RoomKey, ShardEvent, ShardHandle, TrackKey, TransportKey};
+use crate::shard::{Command, RoomKey, ShardEvent, ShardHandle, TrackKey};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Events a participant may be behind before it is thrown out.
 const EVENT_QUEUE: usize = 2048;
@@ -72,6 +74,7 @@ pub(super) struct Member {
     pub held: Vec<Held>,
     /// What it asked for and may not have.
     pub refused: Vec<TrackSid>,
+    pub line: Line,
 }
 
 /// A track as its room keeps it.
@@ -94,7 +97,6 @@ pub(super) struct State {
     /// What parts of the server receive.
     pub services: Vec<Held>,
     pub observers: Vec<mpsc::Sender<RoomEvent>>,
-    pub transports: HashMap<TransportKey, ParticipantSid>,
     pub speaking: Vec<ParticipantSid>,
     pub empty_since: Option<Instant>,
     pub closed: bool,
@@ -143,7 +145,6 @@ impl Room {
                 members: Vec::new(),
                 services: Vec::new(),
                 observers: Vec::new(),
-                transports: HashMap::new(),
                 speaking: Vec::new(),
                 empty_since: Some(Instant::now()),
                 closed: false,
@@ -243,6 +244,7 @@ impl Room {
             audience: Audience::default(),
             held: Vec::new(),
             refused: Vec::new(),
+            line: Line::default(),
         });
         if info.kind.keeps_room_open() {
             state.empty_since = None;
@@ -250,6 +252,7 @@ impl Room {
         let event = RoomEvent::ParticipantJoined(info.clone());
         self.tell_others(&mut state, &info, &event);
         self.tell_room(&mut state);
+        self.tell_qualities(&mut state, &info.sid);
         Ok(Membership { info, events })
     }
 
@@ -355,6 +358,11 @@ impl Room {
         self.change(|state| state.title = title);
     }
 
+    #[cfg(test)]
+    pub(crate) fn key_of(&self, track: &TrackSid) -> Option<TrackKey> {
+        self.state.lock().find_track(track).map(|(_, key)| key)
+    }
+
     // What a WebRTC peer needs beside the public verbs.
 
     pub(crate) fn shard(&self) -> &ShardHandle {
@@ -367,18 +375,6 @@ impl Room {
 
     pub(super) fn shard_index(&self) -> usize {
         self.shard_index
-    }
-
-    pub(crate) fn rooms(&self) -> Option<Arc<super::Rooms>> {
-        self.rooms.upgrade()
-    }
-
-    pub(crate) fn bind_transport(&self, transport: TransportKey, sid: ParticipantSid) {
-        self.state.lock().transports.insert(transport, sid);
-    }
-
-    pub(crate) fn unbind_transport(&self, transport: TransportKey) {
-        self.state.lock().transports.remove(&transport);
     }
 
     /// Says whether it was open until now.
@@ -495,7 +491,7 @@ async fn watch(room: Weak<Room>, mut events: mpsc::UnboundedReceiver<ShardEvent>
                 let Some(room) = room.upgrade() else { return };
                 let Some(event) = event else {
                     // The shard is gone, unless the room is: nothing here would ever move again.
-                    if let Some(rooms) = room.rooms() {
+                    if let Some(rooms) = room.rooms.upgrade() {
                         rooms.close_this(&room, LeaveReason::MediaFailed);
                     }
                     return;
@@ -504,7 +500,7 @@ async fn watch(room: Weak<Room>, mut events: mpsc::UnboundedReceiver<ShardEvent>
             }
             _ = clock.tick() => {
                 let Some(room) = room.upgrade() else { return };
-                if room.rooms().is_none_or(|rooms| rooms.close_if_due(&room)) {
+                if room.rooms.upgrade().is_none_or(|rooms| rooms.close_if_due(&room)) {
                     return;
                 }
             }

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 /// Packets of one track, of the best layer there is, with continuous sequence
 /// and time. Video starts at a keyframe. Ends (`None`) when the track does, or its holder's right to it.
 pub struct Tap {
-    pub(super) subscription: Subscription,
-    pub(super) receiver: mpsc::Receiver<TapItem>,
+    pub(crate) subscription: Subscription,
+    pub(crate) receiver: mpsc::Receiver<TapItem>,
     pub(super) shard: ShardHandle,
     pub(super) room: Weak<Room>,
 }

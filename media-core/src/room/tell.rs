@@ -66,18 +66,23 @@ impl Room {
                     self.tell_one(&mut state, &sid, RoomEvent::LayersWanted { track, wanted });
                 }
             }
-            ShardEvent::Quality { transport, loss_up, loss_down, rtt_ms } => {
-                let Some(sid) = state.transports.get(&transport).cloned() else { return };
-                let loss = loss_up.max(loss_down);
-                let score = (1.0 - loss * 8.0 - (rtt_ms - 150.0).max(0.0) / 1000.0).clamp(0.0, 1.0);
-                let quality = match score {
-                    score if score > 0.8 => Quality::Excellent,
-                    score if score > 0.5 => Quality::Good,
-                    _ => Quality::Poor,
-                };
-                let event = RoomEvent::Qualities(Arc::new([(sid, quality, score)]));
-                self.tell_if(&mut state, &event, |_| true);
+            ShardEvent::Quality { participant, loss_up, loss_down, rtt_ms } => {
+                let Ok(member) = state.member_mut(&participant) else { return };
+                let Some((quality, score)) = member.line.measure(loss_up, loss_down, rtt_ms) else { return };
+                let about = member.info.clone();
+                self.tell_all(&mut state, &about, &RoomEvent::Qualities(Arc::new([(participant, quality, score)])));
             }
+        }
+    }
+
+    /// To who just came: how everybody's line is, as far as the others know.
+    pub(super) fn tell_qualities(&self, state: &mut State, to: &ParticipantSid) {
+        let known = state.members.iter().filter(|member| !member.info.permission.hidden && member.info.sid != *to);
+        let known: Vec<_> = known
+            .filter_map(|member| member.line.told.map(|(quality, score)| (member.info.sid.clone(), quality, score)))
+            .collect();
+        if !known.is_empty() {
+            self.tell_one(state, to, RoomEvent::Qualities(known.into()));
         }
     }
 
@@ -102,5 +107,55 @@ impl Room {
         if !speakers.is_empty() {
             self.tell_if(state, &RoomEvent::Speakers(speakers.into()), |_| true);
         }
+    }
+}
+
+/// How well a participant's connections go, and what the room was told of it.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    loss_up: f32,
+    loss_down: f32,
+    pub told: Option<(Quality, f32)>,
+}
+
+impl Line {
+    /// Another word, or a score so far from the last one, is told.
+    const CHANGE: f32 = 0.1;
+
+    /// What to tell now, if anything. Losses of a direction stand until they are measured again:
+    /// a participant's two connections carry one direction each.
+    fn measure(&mut self, loss_up: Option<f32>, loss_down: Option<f32>, rtt_ms: f32) -> Option<(Quality, f32)> {
+        self.loss_up = loss_up.unwrap_or(self.loss_up);
+        self.loss_down = loss_down.unwrap_or(self.loss_down);
+        let loss = self.loss_up.max(self.loss_down);
+        let score = (1.0 - loss * 8.0 - (rtt_ms - 150.0).max(0.0) / 1000.0).clamp(0.0, 1.0);
+        let quality = match score {
+            score if score > 0.8 => Quality::Excellent,
+            score if score > 0.5 => Quality::Good,
+            _ => Quality::Poor,
+        };
+        let same = |(before, told): (Quality, f32)| before == quality && (told - score).abs() < Self::CHANGE;
+        if self.told.is_some_and(same) {
+            return None;
+        }
+        self.told = Some((quality, score));
+        self.told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_told_of_when_it_changes_whichever_connection_measured_it() {
+        let mut line = Line::default();
+        assert_eq!(line.measure(Some(0.0), None, 20.0), Some((Quality::Excellent, 1.0)));
+        assert_eq!(line.measure(None, Some(0.0), 30.0), None);
+        assert_eq!(line.measure(None, Some(0.05), 30.0), Some((Quality::Good, 0.6)));
+        assert_eq!(line.measure(Some(0.0), None, 30.0), None, "the other direction is as bad as it was");
+        assert_eq!(line.measure(None, Some(0.052), 30.0), None);
+        assert_eq!(line.measure(None, Some(0.0), 30.0), Some((Quality::Excellent, 1.0)));
+        assert_eq!(line.measure(None, None, 900.0).map(|(quality, _)| quality), Some(Quality::Poor));
     }
 }

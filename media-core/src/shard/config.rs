@@ -2,6 +2,7 @@
 //! declarative states that replace the ones before.
 
 use super::{RoomKey, SourceFeed, SubKey, TrackKey, TransportKey};
+use crate::ids::ParticipantSid;
 use crate::media::{CodecParams, Keyframes, Kind, Source};
 use crate::session::dtls::DtlsIdentity;
 use crate::session::flow::DataLink;
@@ -96,6 +97,7 @@ pub struct TransportConfig {
 
 pub struct TransportInit {
     pub room: RoomKey,
+    pub participant: ParticipantSid,
     pub local_ice: IceCredentials,
     pub identity: Arc<DtlsIdentity>,
     /// We open the data channels (a subscriber connection).

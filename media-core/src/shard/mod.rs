@@ -12,6 +12,8 @@
 mod config;
 mod control;
 mod core;
+#[cfg(test)]
+pub(crate) mod driven;
 mod egress;
 mod feedback;
 mod ingress;
@@ -35,6 +37,7 @@ pub use config::{
 };
 pub use tcp::parse_frames;
 
+use crate::ids::ParticipantSid;
 use crate::media::{DataKind, Source, SourcePacket, TapItem};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -87,8 +90,9 @@ pub enum ShardEvent {
     Levels(Vec<(TrackKey, f32)>),
     /// Which layers (low, medium, high) somebody wants.
     LayersWanted { track: TrackKey, wanted: [bool; 3] },
-    /// Loss and round trip of a participant's connection over the last interval.
-    Quality { transport: TransportKey, loss_up: f32, loss_down: f32, rtt_ms: f32 },
+    /// Loss (0.0 … 1.0) and round trip of one of a participant's connections over the last interval; no
+    /// loss in a direction in which it carries nothing.
+    Quality { participant: ParticipantSid, loss_up: Option<f32>, loss_down: Option<f32>, rtt_ms: f32 },
 }
 
 pub(crate) enum Command {

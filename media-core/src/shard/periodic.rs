@@ -191,27 +191,32 @@ impl ShardCore {
             return;
         }
         transport.last_quality = now;
-        let mut loss_down: f32 = 0.0;
-        let mut loss_up: f32 = 0.0;
+        let (mut loss_down, mut loss_up): (Option<f32>, Option<f32>) = (None, None);
+        let worse = |known: Option<f32>, loss: f32| Some(known.unwrap_or(0.0).max(loss));
         for section in &config.send {
             if let Some(track) = self.tracks.get(&section.track)
                 && let Some(sub) = track.subs.iter().find(|sub| sub.key == section.sub)
                 && let Some(outgoing) = sub.transport()
             {
-                loss_down = loss_down.max(outgoing.loss);
+                loss_down = worse(loss_down, outgoing.loss);
             }
         }
         for section in &config.receive {
             if let Some(track) = section.track.and_then(|track| self.tracks.get(&track)) {
                 for layer in &track.layers {
                     let missing = layer.nack.outstanding() as f32;
-                    loss_up = loss_up.max((missing / 100.0).min(1.0));
+                    loss_up = worse(loss_up, (missing / 100.0).min(1.0));
                 }
             }
         }
         let rtt_ms = transport.rtt.as_secs_f32() * 1000.0;
         if let Some(room) = self.rooms.get(&transport.room) {
-            let _ = room.events.send(ShardEvent::Quality { transport: key, loss_up, loss_down, rtt_ms });
+            let _ = room.events.send(ShardEvent::Quality {
+                participant: transport.participant.clone(),
+                loss_up,
+                loss_down,
+                rtt_ms,
+            });
         }
     }
 

@@ -7,6 +7,7 @@ use super::config::{
 use super::core::ShardCore;
 use super::{Command, ExtensionIds, RoomKey, ShardEvent, SubKey, TrackKey, TransportEvent, TransportKey};
 use crate::clock::RoomClock;
+use crate::ids::ParticipantSid;
 use crate::media::{CodecParams, Keyframes, Source, SourcePacket, TapItem};
 use crate::rtp::packet::{Kind as Packet, RtpHeader, RtpView, classify, write_header};
 use crate::rtp::rtcp::{self, Rtcp};
@@ -110,6 +111,7 @@ impl Rig {
         let (sender, events) = mpsc::unbounded_channel();
         let init = TransportInit {
             room: self.room,
+            participant: ParticipantSid::random(),
             local_ice: local.clone(),
             identity: IDENTITY.clone(),
             opens_data,

@@ -6,6 +6,7 @@ use super::config::{PayloadMap, TransportConfig, TransportEvent, TransportInit};
 use super::egress::Egress;
 use super::{RoomKey, SubKey, TrackKey, TransportKey};
 use crate::clock::ClockEstimator;
+use crate::ids::ParticipantSid;
 use crate::rtp::ext;
 use crate::rtp::packet::{Extensions, RtpHeader, write_header};
 use crate::rtp::twcc::TwccReceiver;
@@ -55,6 +56,7 @@ enum State {
 pub(super) struct Transport {
     pub key: TransportKey,
     pub room: RoomKey,
+    pub participant: ParticipantSid,
     /// A subscriber connection: we offer, and open the data channels.
     pub opens_data: bool,
     pub ice: IceLite,
@@ -96,6 +98,7 @@ impl Transport {
         Self {
             key,
             room: init.room,
+            participant: init.participant,
             opens_data: init.opens_data,
             ice: IceLite::new(init.local_ice, now),
             dtls: Dtls::new(init.identity),

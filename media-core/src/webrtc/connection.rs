@@ -416,6 +416,9 @@ impl Section {
                 return answer;
             }
             // Nothing in common: the section stands but carries nothing, and whoever published is told.
+            if let Use::Receive { track, .. } = &self.usage {
+                taken.ended.extend(*track);
+            }
             self.usage = Use::Free { cooling: false };
             answer.codecs = echo(remote);
             taken.refused.extend(remote.msid.clone());

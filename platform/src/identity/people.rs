@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::clock::now_ms;
 use crate::storage::{Conn, StorageError};
+use crate::text;
 
 use super::{Identity, IdentityError, Person, Role, check_new_password, one_time_password};
 
@@ -230,14 +231,12 @@ pub(super) fn from_row(row: &SqliteRow) -> Result<Person, sqlx::Error> {
 pub(super) fn account_form(account: &str) -> Result<String, IdentityError> {
     let account = account.trim().to_lowercase();
     let fits = (2..=64).contains(&account.chars().count())
-        && account.chars().all(|c| c.is_alphanumeric() || "._-@".contains(c));
+        && account.chars().all(|c| (c.is_alphanumeric() && !text::is_invisible(c)) || "._-@".contains(c));
     if fits { Ok(account) } else { Err(IdentityError::BadAccount) }
 }
 
 fn name_form(name: &str) -> Result<String, IdentityError> {
-    let name = name.trim();
-    let fits = (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    if fits { Ok(name.to_owned()) } else { Err(IdentityError::BadName) }
+    text::label(name, 64).ok_or(IdentityError::BadName)
 }
 
 async fn insert(conn: &mut Conn, person: Person, hash: String) -> Result<(), StorageError> {

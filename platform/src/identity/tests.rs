@@ -201,5 +201,7 @@ async fn accounts_are_unique_without_regard_to_case() {
     assert!(matches!(identity.add(new("WANG", "n")).await, Err(IdentityError::AccountTaken)));
     assert!(matches!(identity.add(new("a b", "n")).await, Err(IdentityError::BadAccount)));
     assert!(matches!(identity.add(new("li", "\u{7}")).await, Err(IdentityError::BadName)));
+    assert!(matches!(identity.add(new("li", "\u{200b}\u{feff}")).await, Err(IdentityError::BadName)));
+    assert!(matches!(identity.add(new("li\u{3164}", "n")).await, Err(IdentityError::BadAccount)));
     assert!(identity.add(new("李雷", "n")).await.unwrap().1.is_some());
 }

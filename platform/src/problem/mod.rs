@@ -243,8 +243,8 @@ impl From<IdentityError> for Problem {
             E::BadName => invalid_field(
                 "name",
                 said(
-                    "姓名为 1 至 64 个字符，不含控制字符。",
-                    "A name has 1 to 64 characters and no control characters.",
+                    "姓名为 1 至 64 个字符，须有可见字符，不含控制字符。",
+                    "A name has 1 to 64 characters, something visible among them, and no control characters.",
                 ),
             ),
             E::Password(fault) => titles::password(fault),

@@ -12,6 +12,7 @@ use rongtong_platform::config::CodecPolicy;
 use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, Query, invalid_field, said};
 use rongtong_platform::rest::{Page, decode_cursor, limit};
 use rongtong_platform::store::rooms::{self, RoomRow};
+use rongtong_platform::text;
 use rongtong_platform::web::{Permission, Principal};
 use serde::Deserialize;
 use serde_json::json;
@@ -95,7 +96,7 @@ pub(super) async fn create(
     Json(new): Json<NewRoom>,
 ) -> Result<(StatusCode, Json<RoomBody>), Problem> {
     principal.require(Permission::ManageRooms)?;
-    check_title(&new.title)?;
+    let title = title_form(&new.title)?;
     let name = match new.name {
         Some(name) => name,
         None => made_up_name(),
@@ -103,7 +104,7 @@ pub(super) async fn create(
     check_name(&name)?;
     let row = RoomRow {
         name,
-        title: new.title,
+        title,
         codec_policy: new.codec_policy.as_str().to_owned(),
         created_at: now_ms(),
         created_by: principal.person_id.clone(),
@@ -168,8 +169,7 @@ pub(super) async fn change(
     let mut row = rest.row(&name).await?;
     let detail = json!({ "retitled": patch.title.is_some(), "codec_policy": patch.codec_policy });
     if let Some(title) = patch.title {
-        check_title(&title)?;
-        row.title = title;
+        row.title = title_form(&title)?;
     }
     if let Some(policy) = patch.codec_policy {
         row.codec_policy = policy.as_str().to_owned();
@@ -207,14 +207,14 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn check_title(title: &str) -> Result<(), Problem> {
-    let length = title.trim().chars().count();
-    if (1..=MAX_TITLE).contains(&length) && !title.chars().any(char::is_control) {
-        return Ok(());
-    }
-    let message =
-        said("标题为 1 至 128 个字符，不含控制字符。", "A title has 1 to 128 characters and no control characters.");
-    Err(invalid_field("title", message))
+fn title_form(title: &str) -> Result<String, Problem> {
+    text::label(title, MAX_TITLE).ok_or_else(|| {
+        let message = said(
+            "标题为 1 至 128 个字符，须有可见字符，不含控制字符。",
+            "A title has 1 to 128 characters, something visible among them, and no control characters.",
+        );
+        invalid_field("title", message)
+    })
 }
 
 fn check_name(name: &str) -> Result<(), Problem> {

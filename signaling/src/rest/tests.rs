@@ -9,6 +9,7 @@ use axum::http::{Request, StatusCode};
 use rongtong_media_core::ids::RoomName;
 use rongtong_media_core::media::{CodecParams, Source};
 use rongtong_media_core::room::{CodecPolicy, Join, Keyframes, Permission, RoomEvent, Rooms, TrackSpec};
+use rongtong_media_core::webrtc::Endpoint;
 use rongtong_platform::bootstrap::Bootstrap;
 use rongtong_platform::config::Config;
 use rongtong_platform::identity::{NewPerson, Role};
@@ -38,6 +39,7 @@ impl Site {
             keys: ApiKeys::new([("key".into(), SECRET.into())]),
             minter: TokenMinter::new("key", SECRET, Duration::from_secs(60)),
             rooms: Rooms::for_tests().unwrap(),
+            endpoint: Endpoint::new().unwrap(),
             lookup: lookup(platform.db.clone(), AutoCreate::Refused),
             node: String::new(),
             region: String::new(),
@@ -151,6 +153,8 @@ async fn names_and_titles_are_checked() {
         json!({ "title": "" }),
         json!({ "title": "x".repeat(129) }),
         json!({ "title": "a\nb" }),
+        json!({ "title": "\u{200b}\u{200b}" }),
+        json!({ "title": "夜\u{202e}班" }),
         json!({ "title": "x", "name": "a b" }),
         json!({ "title": "x", "name": "" }),
         json!({ "title": "x", "name": "n".repeat(65) }),
@@ -160,8 +164,9 @@ async fn names_and_titles_are_checked() {
     ] {
         assert_eq!(site.status("POST", "/rooms", &host, Some(body.clone())).await, 422, "{body}");
     }
-    let body = json!({ "title": "x", "name": "once" });
-    assert_eq!(site.status("POST", "/rooms", &host, Some(body.clone())).await, 201);
+    let body = json!({ "title": "\u{200b} x\u{3000}", "name": "once" });
+    let (status, room) = site.call("POST", "/rooms", &host, Some(body.clone())).await;
+    assert_eq!((status, &room["title"]), (StatusCode::CREATED, &json!("x")));
     let (status, problem) = site.call("POST", "/rooms", &host, Some(body)).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("room_taken")));
 }
@@ -198,6 +203,7 @@ async fn a_ticket_lets_the_person_in_under_their_name() {
     assert_eq!(site.status("POST", "/rooms/nowhere/token", &host, None).await, 404);
     assert_eq!(site.status("POST", "/rooms/cam-1/token", &host, None).await, 404);
     assert_eq!(site.status("POST", "/rooms/duty/token", &host, Some(json!({ "name": "" }))).await, 422);
+    assert_eq!(site.status("POST", "/rooms/duty/token", &host, Some(json!({ "name": "\u{3164}" }))).await, 422);
 }
 
 #[tokio::test]

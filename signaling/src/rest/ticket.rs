@@ -5,6 +5,7 @@ use crate::token::TokenRequest;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, invalid_field, said};
+use rongtong_platform::text;
 use rongtong_platform::web::{Client, Permission, Principal};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -52,14 +53,18 @@ pub(super) async fn create(
 ) -> Result<Json<Ticket>, Problem> {
     principal.require(Permission::Join)?;
     rest.row(&room).await?;
-    let name = body.and_then(|Json(body)| body.name).unwrap_or_else(|| principal.name.clone());
-    if !(1..=64).contains(&name.trim().chars().count()) || name.chars().any(char::is_control) {
-        let message =
-            said("名字为 1 至 64 个字符，不含控制字符。", "A name has 1 to 64 characters and no control characters.");
-        return Err(invalid_field("name", message));
-    }
+    let given = body.and_then(|Json(body)| body.name);
+    // A name from before there were rules is not held against who bears it.
+    let own = || text::label(&principal.name, 64).unwrap_or_else(|| principal.account.clone());
+    let name = given.map_or_else(|| Some(own()), |name| text::label(&name, 64)).ok_or_else(|| {
+        let message = said(
+            "名字为 1 至 64 个字符，须有可见字符，不含控制字符。",
+            "A name has 1 to 64 characters, something visible among them, and no control characters.",
+        );
+        invalid_field("name", message)
+    })?;
     let identity = principal.account.clone();
-    let request = TokenRequest { room: &room, identity: &identity, name: name.trim() };
+    let request = TokenRequest { room: &room, identity: &identity, name: &name };
     let token = rest.signaling.minter().participant(request);
     rest.platform.record(principal.entry("room.enter", format!("room:{room}"))).await?;
     Ok(Json(Ticket { token, url: socket_url(&headers, &uri, client), room, identity }))

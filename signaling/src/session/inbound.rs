@@ -141,7 +141,7 @@ impl Session {
 
     /// Older clients tell new dimensions by their layers: those of the largest count.
     fn update_layers(&mut self, update: &proto::UpdateVideoLayers) {
-        let layers = wire::layers_from(&update.layers);
+        let (layers, _) = wire::layers_from(&update.layers);
         if let (Some(top), Some(track)) = (layers.last(), self.own(&update.track_sid, Kind::Video)) {
             self.resize(&track, top.width, top.height);
         }

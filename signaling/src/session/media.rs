@@ -16,16 +16,18 @@ use std::time::Instant;
 
 impl Session {
     pub(super) fn add_track(&mut self, request: proto::AddTrackRequest) {
-        let spec = match wire::track_spec(&request, self.room.codec_policy(), self.params.follows_codec) {
-            Ok(spec) => spec,
+        let announced = match wire::announcement(&request, self.room.codec_policy(), self.params.follows_codec) {
+            Ok(announced) => announced,
             Err(error) => {
                 self.shared.metrics.discard("unsupported_track");
                 tracing::info!(participant = %self.sid, client = %self.params.client, %error, "track refused");
                 return self.respond(0, Reason::UnsupportedType, error.to_string(), Some(Request::AddTrack(request)));
             }
         };
-        match self.peer.add_track(&request.cid, spec) {
+        let (rids, sound) = (announced.rids.clone(), announced.sound);
+        match self.peer.add_track(&request.cid, announced) {
             Ok(info) => {
+                self.board.set_extras(&info.sid, |extras| (extras.rids, extras.sound) = (rids, sound));
                 self.announced.insert(info.sid.clone(), request.cid.clone());
                 let track = Some(wire::track(&info, &self.board.extras(&info.sid)));
                 self.send(Response::TrackPublished(proto::TrackPublishedResponse { cid: request.cid, track }));
@@ -64,6 +66,7 @@ impl Session {
             self.shared.metrics.discard("no_common_codec");
             tracing::info!(participant = %self.sid, client = %self.params.client, "track taken back: no codec in common");
             self.announced.remove(&sid);
+            self.board.forget_track(&sid);
             self.peer.unpublish(&sid);
             let message = "the track's codec is not admitted in this room".to_owned();
             self.respond(0, Reason::UnsupportedType, message, None);
@@ -77,7 +80,7 @@ impl Session {
     }
 
     pub(super) fn answer(&mut self, answer: &proto::SessionDescription) -> Flow {
-        match self.peer.subscriber_answer(&answer.sdp) {
+        match self.peer.subscriber_answer(&answer.sdp, Some(answer.id).filter(|id| *id > 0)) {
             Ok(()) => Flow::Continue,
             // An answer that was under way when the connection changed.
             Err(PeerError::WrongState(_)) => {
@@ -114,12 +117,14 @@ impl Session {
             }
             PeerEvent::PublishRefused { info, error, .. } => {
                 self.announced.remove(&info.sid);
+                self.board.forget_track(&info.sid);
                 // Clients take the track down on the first and can show the second.
                 let gone = proto::TrackUnpublishedResponse { track_sid: info.sid.to_string() };
                 self.send(Response::TrackUnpublished(gone));
                 self.respond(0, reason_of(&error), error.to_string(), None);
             }
-            PeerEvent::TrackPublished { cid, info } => {
+            PeerEvent::TrackPublished { cid, info, mid } => {
+                self.board.set_extras(&info.sid, |extras| extras.mid = mid);
                 self.announced.insert(info.sid.clone(), cid);
             }
         }

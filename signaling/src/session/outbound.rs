@@ -66,6 +66,8 @@ impl Session {
     fn track_unpublished(&mut self, track: &TrackInfo) {
         self.unwanted.remove(&track.sid);
         if track.participant == self.sid {
+            // Also when it was the room that took it out.
+            self.peer.unpublish(&track.sid);
             self.board.forget_track(&track.sid);
             self.announced.remove(&track.sid);
             let gone = proto::TrackUnpublishedResponse { track_sid: track.sid.to_string() };

@@ -104,7 +104,7 @@ impl Session {
                     Flow::Continue
                 }
                 message = inputs.room_data.recv(), if self.peer.takes_data() => {
-                    self.data_to_client(message);
+                    self.data_to_client(&message);
                     Flow::Continue
                 }
                 // Only to look again: what waited may go now.
@@ -229,6 +229,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.peer.close();
+        self.announced.keys().for_each(|track| self.board.forget_track(track));
         self.shared.boards.leave(self.room.name(), &self.identity, &self.sid);
         self.shared.metrics.sessions.dec();
     }

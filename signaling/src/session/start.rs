@@ -74,7 +74,7 @@ pub(crate) fn open(
     let info = membership.info;
     let seat = Seat { room: room.clone(), sid: info.sid.clone(), reason: LeaveReason::ConnectionLost };
     let room_data = room.receive_data(&info.sid)?;
-    let (peer, peer_inputs) = Peer::new(room.clone(), &info, params.topology)?;
+    let (peer, peer_inputs) = Peer::new(shared.endpoint.clone(), room.clone(), &info, params.topology);
 
     let (commands, command_inputs) = mpsc::channel::<Command>(COMMANDS);
     let (from_client, client_inputs) = mpsc::channel(FROM_CLIENT);

@@ -1,8 +1,10 @@
 use super::*;
 use livekit_protocol as proto;
 use livekit_protocol::leave_request::Action;
+use rongtong_media_core::ids::{Identity, ParticipantSid, TrackSid};
 use rongtong_media_core::media::{Codec, Kind, Source};
-use rongtong_media_core::room::{CodecPolicy, LayerQuality, LeaveReason};
+use rongtong_media_core::room::{CodecPolicy, LayerQuality, LeaveReason, TrackInfo};
+use rongtong_media_core::webrtc::Announcement;
 
 fn camera(codec: &str) -> proto::AddTrackRequest {
     let layer = |quality, width| proto::VideoLayer { quality, width, height: width * 9 / 16, ..Default::default() };
@@ -23,19 +25,17 @@ fn camera(codec: &str) -> proto::AddTrackRequest {
 
 #[test]
 fn an_announced_camera_becomes_a_track_with_layers_low_to_high() {
-    let spec = track_spec(&camera("h264"), CodecPolicy::H264, true).unwrap();
+    let Announcement { spec, rids, .. } = announcement(&camera("h264"), CodecPolicy::H264, true).unwrap();
     assert_eq!((spec.kind, spec.source, spec.codec.codec), (Kind::Video, Source::Camera, Codec::H264));
-    let layers: Vec<_> = spec.layers.iter().map(|it| (it.quality, it.width, it.rid.as_str())).collect();
-    assert_eq!(
-        layers,
-        [(LayerQuality::Low, 320, "q"), (LayerQuality::Medium, 640, "h"), (LayerQuality::High, 1280, "f")]
-    );
+    let layers: Vec<_> = spec.layers.iter().map(|it| (it.quality, it.width)).collect();
+    assert_eq!(layers, [(LayerQuality::Low, 320), (LayerQuality::Medium, 640), (LayerQuality::High, 1280)]);
+    assert_eq!(rids, ["q", "h", "f"]);
     assert_eq!(spec.stream, "camera");
 }
 
 #[test]
 fn a_codec_the_room_does_not_admit_is_replaced() {
-    let codec = |asked, policy| track_spec(&camera(asked), policy, true).unwrap().codec.codec;
+    let codec = |asked, policy| announcement(&camera(asked), policy, true).unwrap().spec.codec.codec;
     assert_eq!(codec("vp8", CodecPolicy::H264), Codec::H264);
     assert_eq!(codec("vp8", CodecPolicy::Any), Codec::Vp8);
     assert_eq!(codec("av1", CodecPolicy::Any), Codec::H264);
@@ -47,9 +47,9 @@ fn a_codec_the_room_does_not_admit_is_replaced() {
 
 #[test]
 fn a_client_that_insists_on_another_codec_is_told_instead_of_left_dark() {
-    let spec = |asked, policy| track_spec(&camera(asked), policy, false);
+    let spec = |asked, policy| announcement(&camera(asked), policy, false);
     assert_eq!(spec("vp8", CodecPolicy::H264).err(), Some(UnsupportedTrack::Codec));
-    assert_eq!(spec("vp8", CodecPolicy::PreferH264).unwrap().codec.codec, Codec::Vp8);
+    assert_eq!(spec("vp8", CodecPolicy::PreferH264).unwrap().spec.codec.codec, Codec::Vp8);
     assert_eq!(spec("av1", CodecPolicy::Any).err(), Some(UnsupportedTrack::Codec));
     assert!(spec("h264", CodecPolicy::H264).is_ok() && spec("vp8", CodecPolicy::Any).is_ok());
 }
@@ -57,25 +57,58 @@ fn a_client_that_insists_on_another_codec_is_told_instead_of_left_dark() {
 #[test]
 fn what_is_not_supported_is_said() {
     let encrypted = proto::AddTrackRequest { encryption: 1, ..camera("h264") };
-    assert_eq!(track_spec(&encrypted, CodecPolicy::H264, true).err(), Some(UnsupportedTrack::Encrypted));
+    assert_eq!(announcement(&encrypted, CodecPolicy::H264, true).err(), Some(UnsupportedTrack::Encrypted));
     let second = proto::AddTrackRequest { sid: "TR_x".into(), ..camera("h264") };
-    assert_eq!(track_spec(&second, CodecPolicy::H264, true).err(), Some(UnsupportedTrack::SecondCodec));
+    assert_eq!(announcement(&second, CodecPolicy::H264, true).err(), Some(UnsupportedTrack::SecondCodec));
     let data = proto::AddTrackRequest { r#type: proto::TrackType::Data as i32, ..camera("h264") };
-    assert_eq!(track_spec(&data, CodecPolicy::H264, true).err(), Some(UnsupportedTrack::UnknownKind));
+    assert_eq!(announcement(&data, CodecPolicy::H264, true).err(), Some(UnsupportedTrack::UnknownKind));
 }
 
 #[test]
 fn a_source_of_the_wrong_kind_is_unknown() {
     let request = proto::AddTrackRequest { source: proto::TrackSource::Microphone as i32, ..camera("h264") };
-    assert_eq!(track_spec(&request, CodecPolicy::H264, true).unwrap().source, Source::Unknown);
+    assert_eq!(announcement(&request, CodecPolicy::H264, true).unwrap().spec.source, Source::Unknown);
 }
 
 #[test]
 fn a_single_layer_has_no_rid_and_doubles_are_dropped() {
     let layer = |quality| proto::VideoLayer { quality, width: 640, ..Default::default() };
-    assert_eq!(layers_from(&[layer(2)])[0].rid, "");
-    assert_eq!(layers_from(&[layer(0), layer(0), layer(0)]).len(), 1);
-    assert_eq!(layers_from(&vec![layer(3); 1000]).len(), 0);
+    let found = |layers: &[proto::VideoLayer]| {
+        let (layers, rids) = layers_from(layers);
+        (layers.len(), rids.len())
+    };
+    assert_eq!(found(&[layer(2)]), (1, 0));
+    assert_eq!(found(&[layer(0), layer(0), layer(0)]), (1, 0));
+    assert_eq!(found(&vec![layer(3); 1000]), (0, 0));
+}
+
+#[test]
+#[allow(deprecated)] // clients before `audio_features` and `codecs`
+fn everybody_is_told_how_the_sound_is_sent_and_what_the_layers_are_called() {
+    let request = proto::AddTrackRequest {
+        r#type: proto::TrackType::Audio as i32,
+        disable_dtx: true,
+        stereo: true,
+        ..proto::AddTrackRequest::default()
+    };
+    let told = |request: &proto::AddTrackRequest| {
+        let Announcement { spec, rids, sound } = announcement(request, CodecPolicy::H264, true).unwrap();
+        let info = TrackInfo {
+            sid: TrackSid::new("TR_x"),
+            participant: ParticipantSid::random(),
+            identity: Identity::new("anna"),
+            spec,
+            published_at: std::time::SystemTime::now(),
+        };
+        track(&info, &TrackExtras { features: None, mid: "3".into(), rids, sound })
+    };
+    let sound = told(&request);
+    let features = [proto::AudioTrackFeature::TfStereo as i32, proto::AudioTrackFeature::TfNoDtx as i32];
+    assert_eq!((sound.mid.as_str(), sound.audio_features.as_slice()), ("3", features.as_slice()));
+    assert!(!told(&proto::AddTrackRequest { disable_red: false, ..request.clone() }).disable_red);
+    assert!(told(&proto::AddTrackRequest { disable_red: true, ..request }).disable_red);
+    let rids: Vec<String> = told(&camera("h264")).layers.into_iter().map(|it| it.rid).collect();
+    assert_eq!(rids, ["q", "h", "f"]);
 }
 
 #[test]

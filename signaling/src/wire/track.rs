@@ -5,13 +5,19 @@ use livekit_protocol as proto;
 use livekit_protocol::{AudioTrackFeature, TrackType, VideoQuality, encryption, video_layer};
 use rongtong_media_core::media::{Codec, CodecParams, Kind, Source};
 use rongtong_media_core::room::{CodecPolicy, Layer, LayerQuality, TrackInfo, TrackSpec};
+use rongtong_media_core::webrtc::{Announcement, SoundOptions};
 use thiserror::Error;
 
-/// What a publisher said later about its track.
+/// What clients are told of a track beyond what the room knows of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrackExtras {
     /// Values of `AudioTrackFeature`; replaces what the track began with.
     pub features: Option<Vec<i32>>,
+    /// `a=mid` in the publisher's own session, once it is negotiated.
+    pub mid: String,
+    /// Stream names of the layers, lowest first; empty without simulcast.
+    pub rids: Vec<String>,
+    pub sound: SoundOptions,
 }
 
 /// Why a track can't be published here.
@@ -30,7 +36,8 @@ pub enum UnsupportedTrack {
 #[allow(deprecated)] // older clients read the fields that newer ones moved into `codecs` and `audio_features`
 pub fn track(info: &TrackInfo, extras: &TrackExtras) -> proto::TrackInfo {
     let spec = &info.spec;
-    let layers: Vec<proto::VideoLayer> = spec.layers.iter().map(layer).collect();
+    let rids = extras.rids.iter().map(String::as_str).chain(std::iter::repeat(""));
+    let layers: Vec<proto::VideoLayer> = spec.layers.iter().zip(rids).map(|(it, rid)| layer(it, rid)).collect();
     let video_layer_mode = match spec.kind {
         Kind::Audio => video_layer::Mode::Unused,
         Kind::Video => video_layer::Mode::OneSpatialLayerPerStream,
@@ -46,24 +53,24 @@ pub fn track(info: &TrackInfo, extras: &TrackExtras) -> proto::TrackInfo {
         width: spec.width,
         height: spec.height,
         simulcast: spec.layers.len() > 1,
-        disable_dtx: spec.disable_dtx,
+        disable_dtx: extras.sound.no_dtx,
         source: source(spec.source) as i32,
         layers: layers.clone(),
         mime_type: spec.codec.codec.mime(),
-        mid: info.mid.clone(),
+        mid: extras.mid.clone(),
         codecs: vec![proto::SimulcastCodecInfo {
             mime_type: spec.codec.codec.mime(),
-            mid: info.mid.clone(),
+            mid: extras.mid.clone(),
             layers,
             video_layer_mode,
             ..Default::default()
         }],
-        stereo: spec.stereo,
-        disable_red: spec.disable_red,
+        stereo: extras.sound.stereo,
+        disable_red: !extras.sound.red,
         encryption: encryption::Type::None as i32,
         stream: spec.stream.clone(),
         version: Some(proto::TimedVersion { unix_micro: unix_ms(info.published_at) * 1000, ticks: 0 }),
-        audio_features: extras.features.clone().unwrap_or_else(|| features(spec)),
+        audio_features: extras.features.clone().unwrap_or_else(|| features(extras.sound)),
         ..Default::default()
     }
 }
@@ -71,11 +78,11 @@ pub fn track(info: &TrackInfo, extras: &TrackExtras) -> proto::TrackInfo {
 /// Reads a client's announcement. A codec the room does not admit is replaced by
 /// one it does; a client that `follows` sees that in the answer and uses it.
 #[allow(deprecated)] // clients before `audio_features` set `stereo` and `disable_dtx`
-pub fn track_spec(
+pub fn announcement(
     request: &proto::AddTrackRequest,
     policy: CodecPolicy,
     follows: bool,
-) -> Result<TrackSpec, UnsupportedTrack> {
+) -> Result<Announcement, UnsupportedTrack> {
     if request.encryption != encryption::Type::None as i32 {
         return Err(UnsupportedTrack::Encrypted);
     }
@@ -107,23 +114,28 @@ pub fn track_spec(
         _ => &request.layers,
     };
     let stream = if request.stream.is_empty() { default_stream(source) } else { &request.stream };
-    Ok(TrackSpec {
+    let (layers, rids) = layers_from(layers);
+    let is_sound = codec.codec.kind() == Kind::Audio;
+    let spec = TrackSpec {
         name: clip(&request.name),
         width: request.width,
         height: request.height,
         muted: request.muted,
-        layers: layers_from(layers),
+        layers,
         stream: clip(stream),
-        disable_dtx: request.disable_dtx || has(AudioTrackFeature::TfNoDtx),
-        stereo: request.stereo || has(AudioTrackFeature::TfStereo),
-        disable_red: request.disable_red,
         ..TrackSpec::new(source, codec)
-    })
+    };
+    let sound = SoundOptions {
+        no_dtx: request.disable_dtx || has(AudioTrackFeature::TfNoDtx),
+        stereo: request.stereo || has(AudioTrackFeature::TfStereo),
+        red: is_sound && !request.disable_red,
+    };
+    Ok(Announcement { spec, rids, sound: if is_sound { sound } else { SoundOptions::default() } })
 }
 
-/// At most one layer for each quality, low to high.
-pub fn layers_from(layers: &[proto::VideoLayer]) -> Vec<Layer> {
-    let mut found: Vec<Layer> = Vec::new();
+/// At most one layer for each quality, low to high, and with more than one the names of their streams.
+pub fn layers_from(layers: &[proto::VideoLayer]) -> (Vec<Layer>, Vec<String>) {
+    let (mut found, mut rids): (Vec<Layer>, Vec<String>) = (Vec::new(), Vec::new());
     let sorted = {
         let mut layers: Vec<&proto::VideoLayer> = layers.iter().take(8).collect();
         layers.sort_by_key(|it| it.quality);
@@ -140,12 +152,13 @@ pub fn layers_from(layers: &[proto::VideoLayer]) -> Vec<Layer> {
             continue;
         }
         let rid = if it.rid.is_empty() { usual_rid } else { &it.rid };
-        found.push(Layer { quality, width: it.width, height: it.height, bitrate: it.bitrate, rid: clip(rid) });
+        found.push(Layer { quality, width: it.width, height: it.height, bitrate: it.bitrate });
+        rids.push(clip(rid));
     }
-    if let [only] = found.as_mut_slice() {
-        only.rid.clear();
+    if found.len() == 1 {
+        rids.clear();
     }
-    found
+    (found, rids)
 }
 
 /// Which layers of a track somebody wants, low to high.
@@ -196,12 +209,12 @@ fn default_stream(source: Source) -> &'static str {
     }
 }
 
-fn features(spec: &TrackSpec) -> Vec<i32> {
-    let flags = [(spec.stereo, AudioTrackFeature::TfStereo), (spec.disable_dtx, AudioTrackFeature::TfNoDtx)];
-    flags.into_iter().filter(|(on, _)| *on && spec.kind == Kind::Audio).map(|(_, it)| it as i32).collect()
+fn features(sound: SoundOptions) -> Vec<i32> {
+    let flags = [(sound.stereo, AudioTrackFeature::TfStereo), (sound.no_dtx, AudioTrackFeature::TfNoDtx)];
+    flags.into_iter().filter(|(on, _)| *on).map(|(_, it)| it as i32).collect()
 }
 
-fn layer(layer: &Layer) -> proto::VideoLayer {
+fn layer(layer: &Layer, rid: &str) -> proto::VideoLayer {
     let quality = match layer.quality {
         LayerQuality::Low => VideoQuality::Low,
         LayerQuality::Medium => VideoQuality::Medium,
@@ -213,7 +226,7 @@ fn layer(layer: &Layer) -> proto::VideoLayer {
         height: layer.height,
         bitrate: layer.bitrate,
         spatial_layer: quality as i32,
-        rid: layer.rid.clone(),
+        rid: rid.to_owned(),
         ..Default::default()
     }
 }

@@ -2,6 +2,7 @@
 
 use rongtong_media_core::ids::RoomName;
 use rongtong_media_core::room::{Room, RoomOptions, Rooms};
+use rongtong_media_core::webrtc::Endpoint;
 use rongtong_platform::metrics::Metrics;
 use rongtong_signaling::metrics::SignalingMetrics;
 use rongtong_signaling::token::{ApiKeys, Claims, TokenMinter, VideoGrant};
@@ -29,6 +30,7 @@ pub async fn start_with(limits: Limits) -> Server {
         keys: ApiKeys::new([(KEY.to_owned(), SECRET.to_owned())]),
         minter: TokenMinter::new(KEY, SECRET, Duration::from_secs(600)),
         rooms: rooms.clone(),
+        endpoint: Endpoint::new().unwrap(),
         lookup: Arc::new(|name: RoomName| {
             Box::pin(async move {
                 match name.as_str() {

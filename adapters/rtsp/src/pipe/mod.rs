@@ -98,13 +98,7 @@ impl Pipe {
         spec.notice = notice.to_owned();
         (spec.width, spec.height) = size;
         if spec.kind == Kind::Video {
-            spec.layers = vec![Layer {
-                quality: LayerQuality::High,
-                width: size.0,
-                height: size.1,
-                bitrate: 0,
-                rid: String::new(),
-            }];
+            spec.layers = vec![Layer { quality: LayerQuality::High, width: size.0, height: size.1, bitrate: 0 }];
         }
         Some(spec)
     }

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use rongtong_platform::clock::rfc3339;
 use rongtong_platform::problem::{Language, Problem, invalid_field, said};
 use rongtong_platform::store::cameras::CameraRow;
+use rongtong_platform::text;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -210,12 +211,13 @@ pub fn bad_address(error: AddressError) -> Problem {
 }
 
 pub fn name_form(name: &str) -> Result<String, Problem> {
-    let name = name.trim();
-    let good = (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    good.then(|| name.to_owned()).ok_or_else(|| {
+    text::label(name, 64).ok_or_else(|| {
         invalid_field(
             "name",
-            said("名称为 1 至 64 个字符，不含控制字符。", "A name has 1 to 64 characters and no control characters."),
+            said(
+                "名称为 1 至 64 个字符，须有可见字符，不含控制字符。",
+                "A name has 1 to 64 characters, something visible among them, and no control characters.",
+            ),
         )
     })
 }

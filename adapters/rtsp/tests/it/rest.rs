@@ -41,6 +41,7 @@ async fn wrong_input_and_strangers_are_refused() {
     for (body, field) in [
         (json!({ "name": "x", "url": "http://192.0.2.1/" }), "url"),
         (json!({ "name": "", "url": "rtsp://192.0.2.1/" }), "name"),
+        (json!({ "name": "\u{200b}\u{2060}", "url": "rtsp://192.0.2.1/" }), "name"),
         (json!({ "name": "x", "url": "rtsp://192.0.2.1/", "username": "a\r\nb" }), "username"),
     ] {
         let (status, problem) = site.call("POST", "/cameras", body).await;

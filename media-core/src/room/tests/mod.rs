@@ -129,7 +129,7 @@ async fn the_rooms_of_a_shard_that_ended_are_closed_and_new_ones_go_to_another()
         };
         ShardHandle::start(config).unwrap()
     };
-    let rooms = Rooms::new(vec![shard("shard-0"), shard("shard-1")]).unwrap();
+    let rooms = Rooms::new(vec![shard("shard-0"), shard("shard-1")]);
     let room = open(&rooms, 20);
     let mut anna = room.join(person("anna")).unwrap();
     assert!(rooms.shards_alive());

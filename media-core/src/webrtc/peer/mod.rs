@@ -5,15 +5,17 @@
 //! negotiation; nothing is sent for a subscription before the peer has agreed
 //! to receive it.
 
+#[cfg(test)]
+mod churn;
 mod publishing;
 mod subscribing;
 
+use super::Endpoint;
 use super::connection::{Connection, Use, Wanted};
 use super::sdp::SdpError;
 use crate::ids::{ParticipantSid, TrackSid};
 use crate::media::Codec;
-use crate::room::{DataKind, LayerQuality, ParticipantInfo, Room, RoomError, TrackInfo};
-use crate::session::dtls::DtlsIdentity;
+use crate::room::{DataKind, LayerQuality, ParticipantInfo, Room, RoomError, TrackInfo, TrackSpec};
 use crate::session::flow::{Backlog, DataLink, INBOX};
 use crate::session::ice::IceCredentials;
 use crate::shard::{Command, ShardHandle, TrackKey, TransportEvent, TransportInit, TransportKey};
@@ -115,17 +117,45 @@ pub enum PeerEvent {
     SubscriptionRefused {
         track: TrackSid,
     },
-    /// A track's section is negotiated and the room has been told.
+    /// A track's section, `a=mid` in the client's own session, is negotiated and the room has been told.
     TrackPublished {
         cid: String,
         info: Arc<TrackInfo>,
+        mid: String,
     },
+}
+
+/// What a client says of a track before it is negotiated.
+#[derive(Clone, Debug)]
+pub struct Announcement {
+    pub spec: TrackSpec,
+    /// Names of its simulcast streams (RFC 8851), one a layer, lowest first; empty without simulcast.
+    pub rids: Vec<String>,
+    pub sound: SoundOptions,
+}
+
+impl From<TrackSpec> for Announcement {
+    fn from(spec: TrackSpec) -> Self {
+        Self { spec, rids: Vec::new(), sound: SoundOptions::default() }
+    }
+}
+
+/// What the answer asks of an Opus publisher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SoundOptions {
+    /// Silence is sent, too.
+    pub no_dtx: bool,
+    pub stereo: bool,
+    /// Redundancy, RFC 2198.
+    pub red: bool,
 }
 
 /// A track between being announced and being negotiated.
 struct Pending {
     cid: String,
     info: Arc<TrackInfo>,
+    rids: Vec<String>,
+    sound: SoundOptions,
 }
 
 struct Published {
@@ -165,7 +195,7 @@ pub struct Peer {
     room: Arc<Room>,
     sid: ParticipantSid,
     topology: Topology,
-    identity: Arc<DtlsIdentity>,
+    endpoint: Arc<Endpoint>,
     shard: ShardHandle,
     events: mpsc::Sender<PeerEvent>,
     overrun: Arc<Notify>,
@@ -178,15 +208,12 @@ pub struct Peer {
 
 impl Peer {
     /// Must be called within a tokio runtime.
-    ///
-    /// # Errors
-    /// [`PeerError::Closed`] when the server is going down.
     pub fn new(
+        endpoint: Arc<Endpoint>,
         room: Arc<Room>,
         participant: &ParticipantInfo,
         topology: Topology,
-    ) -> Result<(Arc<Self>, PeerInputs), PeerError> {
-        let identity = room.rooms().ok_or(PeerError::Closed)?.identity.clone();
+    ) -> (Arc<Self>, PeerInputs) {
         let shard = room.shard().clone();
         let (events, receiver) = mpsc::channel(1024);
         let (data_inbox, data) = mpsc::channel(INBOX);
@@ -199,15 +226,15 @@ impl Peer {
             let (sender, transport_events) = mpsc::unbounded_channel();
             let init = TransportInit {
                 room: room.key(),
+                participant: sid.clone(),
                 local_ice: local_ice.clone(),
-                identity: identity.clone(),
+                identity: endpoint.identity.clone(),
                 opens_data,
                 events: sender,
                 data: DataLink { inbox: data_inbox.clone(), backlog },
                 pair,
             };
             shard.send(Command::AddTransport { key, init });
-            room.bind_transport(key, sid.clone());
             runtime.spawn(relay(target, transport_events, events.clone()));
             Connection::new(key, local_ice)
         };
@@ -224,7 +251,7 @@ impl Peer {
             room: room.clone(),
             sid,
             topology,
-            identity,
+            endpoint,
             shard,
             events,
             overrun: Arc::default(),
@@ -250,7 +277,7 @@ impl Peer {
             // The client waits for its subscriber connection even when there is nothing to see.
             peer.schedule(&mut peer.state.lock());
         }
-        Ok((peer, PeerInputs { events: receiver, data }))
+        (peer, PeerInputs { events: receiver, data })
     }
 
     pub fn topology(&self) -> Topology {
@@ -313,7 +340,6 @@ impl Peer {
             .chain(state.subscriber.as_ref().map(|subscriber| subscriber.transport));
         for transport in transports {
             self.shard.send(Command::RemoveTransport { key: transport });
-            self.room.unbind_transport(transport);
         }
     }
 
@@ -366,7 +392,7 @@ impl Peer {
         let waiting = subscriptions.iter().filter(|wanted| !subscriber.sends(&wanted.info.sid)).cloned().collect();
         let cooling = subscriber.sections.iter().any(|section| matches!(section.usage, Use::Free { cooling: true }));
         let sections = subscriber.make_offer(waiting);
-        let sdp = subscriber.write(&sections, "actpass", self.identity.fingerprint(), &self.shard);
+        let sdp = subscriber.write(&sections, "actpass", self.endpoint.fingerprint(), &self.shard);
         let mid_to_track = subscriber.mid_to_track();
         let id = state.next_offer;
         state.next_offer += 1;

@@ -1,9 +1,9 @@
 //! What a client publishes: announced, negotiated, muted, taken back.
 
-use super::{Peer, PeerError, PeerEvent, Pending, Published, SdpAnswer, State, Topology};
+use super::{Announcement, Peer, PeerError, PeerEvent, Pending, Published, SdpAnswer, SoundOptions, State, Topology};
 use crate::ids::TrackSid;
 use crate::media::{Keyframes, Kind};
-use crate::room::{TrackInfo, TrackSpec};
+use crate::room::TrackInfo;
 use crate::shard::TrackKey;
 use crate::webrtc::codecs;
 use crate::webrtc::connection::{Binding, Taken, Use, Wanted};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 impl Peer {
     /// Announces a track; its sid holds from now on, the room sees it once it is negotiated.
-    pub fn add_track(&self, cid: &str, mut spec: TrackSpec) -> Result<Arc<TrackInfo>, PeerError> {
+    pub fn add_track(&self, cid: &str, announcement: impl Into<Announcement>) -> Result<Arc<TrackInfo>, PeerError> {
         if cid.is_empty() || cid.len() > 256 {
             return Err(PeerError::NotAllowed("announce a track without a client id"));
         }
@@ -28,9 +28,10 @@ impl Peer {
             return Err(PeerError::TooMany("announced tracks"));
         }
         // The room's codec policy decides; the answer will say so to the browser.
+        let Announcement { mut spec, rids, sound } = announcement.into();
         spec.codec = codecs::admitted(self.room.codec_policy(), spec.codec);
         let info = self.room.draft(&self.sid, spec)?;
-        state.pending.push(Pending { cid: cid.to_owned(), info: info.clone() });
+        state.pending.push(Pending { cid: cid.to_owned(), info: info.clone(), rids, sound });
         Ok(info)
     }
 
@@ -45,7 +46,7 @@ impl Peer {
             return Err(PeerError::Closed);
         }
         let policy = self.room.codec_policy();
-        let mut bound: Vec<(String, Arc<TrackInfo>)> = Vec::new();
+        let mut bound: Vec<(String, Arc<TrackInfo>, String)> = Vec::new();
         let State { publisher, pending, published, subscriptions, .. } = &mut *state;
         let mut waiting: Vec<Wanted> = match self.topology {
             Topology::Dual => Vec::new(),
@@ -61,18 +62,24 @@ impl Peer {
                 _ => (section.mid.clone(), None),
             })
             .collect();
-        let Taken { answers, ended, refused } = publisher.take_offer(
+        let mut replaced: Vec<TrackKey> = Vec::new();
+        let Taken { answers, mut ended, refused } = publisher.take_offer(
             &offer,
             policy,
             |remote, choice| {
-                let bound_before = known.iter().find(|(mid, _)| *mid == remote.mid).and_then(|(_, track)| *track);
-                if let Some(key) = bound_before {
-                    let Published { codec, rids, .. } = published.iter().find(|track| track.key == key)?;
-                    let rids = rids.clone();
-                    return Some(Binding { key, rids, preferred: *codec, red_first: false, opus_extra: "" });
-                }
                 let kind = if remote.kind == SectionKind::Audio { Kind::Audio } else { Kind::Video };
                 let (stream, track) = remote.msid.clone().unwrap_or_default();
+                let bound_before = known.iter().find(|(mid, _)| *mid == remote.mid).and_then(|(_, track)| *track);
+                if let Some(key) = bound_before {
+                    let Published { cid, codec, rids, .. } = published.iter().find(|track| track.key == key)?;
+                    // The place may be another track's by now (RFC 8829 5.2.2: its msid says so).
+                    let is_other = |pending: &Pending| pending.cid == track && pending.cid != *cid;
+                    if !pending.iter().any(is_other) {
+                        let rids = rids.clone();
+                        return Some(Binding { key, rids, preferred: *codec, red_first: false, opus_extra: "" });
+                    }
+                    replaced.push(key);
+                }
                 let at = pending
                     .iter()
                     .position(|pending| {
@@ -91,9 +98,8 @@ impl Peer {
                 if let Some(params) = chosen.as_ref().unwrap_or(choice).params() {
                     info.spec.codec = params;
                 }
-                info.mid = remote.mid.clone();
-                let red_first = !info.spec.disable_red;
-                let opus_extra = match (info.spec.disable_dtx, info.spec.stereo) {
+                let SoundOptions { no_dtx, stereo, red: red_first } = announced.sound;
+                let opus_extra = match (no_dtx, stereo) {
                     (false, false) => "usedtx=1",
                     (false, true) => "usedtx=1;stereo=1;maxaveragebitrate=510000",
                     (true, true) => "stereo=1;maxaveragebitrate=510000",
@@ -110,10 +116,10 @@ impl Peer {
                         return None;
                     }
                 };
-                let rids = layers_in_order(&remote.rids, &info.spec);
+                let rids = layers_in_order(&remote.rids, &announced.rids);
                 let (sid, codec) = (info.sid.clone(), preferred);
                 published.push(Published { cid: cid.clone(), sid, key, codec, rids: rids.clone() });
-                bound.push((cid, info));
+                bound.push((cid, info, remote.mid.clone()));
                 Some(Binding { key, rids, preferred, red_first, opus_extra })
             },
             |remote| {
@@ -123,18 +129,26 @@ impl Peer {
                 Some(waiting.remove(at))
             },
         );
+        ended.append(&mut replaced);
         for (stream, track) in refused {
             if let Some(at) = pending.iter().position(|pending| pending.cid == track || pending.cid == stream) {
-                let Pending { cid, info } = pending.remove(at);
+                let Pending { cid, info, .. } = pending.remove(at);
                 let codecs = codecs::publishable(policy, info.spec.kind).iter().map(|codec| codec.rtp_name());
                 let error = PeerError::NoCommonCodec { room: codecs.collect::<Vec<_>>().join(", ") };
                 self.tell(PeerEvent::PublishRefused { cid, info, error });
             }
         }
-        let answer = publisher.write(&answers, "passive", self.identity.fingerprint(), &self.shard);
+        let answer = publisher.write(&answers, "passive", self.endpoint.fingerprint(), &self.shard);
         let mid_to_track = if self.topology == Topology::Single { publisher.mid_to_track() } else { BTreeMap::new() };
         self.configure(&state.publisher);
-        state.asked = (0, 0);
+        // What was asked for and is not in this offer is still on its way.
+        let brought = |kind| {
+            let new = offer.sections.iter().skip(known.len());
+            new.filter(|section| section.kind == kind && section.direction.receives()).count() as u32
+        };
+        let (audio, video) = state.asked;
+        state.asked =
+            (audio.saturating_sub(brought(SectionKind::Audio)), video.saturating_sub(brought(SectionKind::Video)));
         state.nudged = false;
         let ended: Vec<TrackSid> = {
             let gone = state.published.iter().filter(|track| ended.contains(&track.key)).map(|track| track.sid.clone());
@@ -149,8 +163,8 @@ impl Peer {
         for sid in ended {
             self.room.unpublish(&sid);
         }
-        for (cid, info) in bound {
-            self.tell(PeerEvent::TrackPublished { cid, info });
+        for (cid, info, mid) in bound {
+            self.tell(PeerEvent::TrackPublished { cid, info, mid });
         }
         Ok(SdpAnswer { sdp: answer, mid_to_track })
     }
@@ -193,8 +207,8 @@ impl Peer {
 
 /// The offered stream names in the order in which the layers were announced; as offered where they
 /// are not the announced ones.
-fn layers_in_order(offered: &[String], spec: &TrackSpec) -> Vec<String> {
-    let place = |rid: &String| spec.layers.iter().position(|layer| layer.rid == *rid);
+fn layers_in_order(offered: &[String], announced: &[String]) -> Vec<String> {
+    let place = |rid: &String| announced.iter().position(|known| known == rid);
     let mut rids = offered.to_vec();
     if rids.iter().all(|rid| place(rid).is_some()) {
         rids.sort_by_key(place);

@@ -11,16 +11,24 @@ use crate::webrtc::sdp::{RemoteDescription, SdpError, SectionKind};
 use rand::Rng;
 
 impl Peer {
-    /// Takes the client's answer to our offer (Dual).
-    pub fn subscriber_answer(&self, sdp: &str) -> Result<(), PeerError> {
+    /// Takes the client's answer to our offer (Dual); `id` is the offer's, where the client says it.
+    ///
+    /// # Errors
+    /// [`PeerError::WrongState`] when that offer is not (or no longer) one to be answered.
+    pub fn subscriber_answer(&self, sdp: &str, id: Option<u32>) -> Result<(), PeerError> {
         let answer = RemoteDescription::parse(sdp)?;
         if answer.setup == "passive" {
             return Err(SdpError::Unsupported("the DTLS server role").into());
         }
         let mut state = self.state.lock();
-        if state.outstanding.take().is_none() {
+        let Some(outstanding) = state.outstanding else {
             return Err(PeerError::WrongState("there is no offer to answer"));
+        };
+        let subscriber = state.subscriber.as_ref().ok_or(PeerError::WrongState("there is no subscriber connection"))?;
+        if id.is_some_and(|id| id != outstanding) || answer.sections.len() != subscriber.sections.len() {
+            return Err(PeerError::WrongState("the answer is to an earlier offer"));
         }
+        state.outstanding = None;
         let subscriber = state.subscriber.as_mut().ok_or(PeerError::WrongState("there is no subscriber connection"))?;
         let refused = subscriber.take_answer(&answer);
         if let Some(subscriber) = &state.subscriber {
@@ -162,7 +170,8 @@ impl Peer {
         let free = |kind| state.publisher.free(kind_of(kind)) as u32;
         let audio = missing[0].saturating_sub(free(Kind::Audio)).saturating_sub(state.asked.0);
         let video = missing[1].saturating_sub(free(Kind::Video)).saturating_sub(state.asked.1);
-        if audio + video > 0 || !state.nudged {
+        let comes = state.asked != (0, 0);
+        if audio + video > 0 || !(state.nudged || comes) {
             state.asked = (state.asked.0 + audio, state.asked.1 + video);
             state.nudged = true;
             self.tell(PeerEvent::SectionsWanted { audio, video });

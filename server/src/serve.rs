@@ -96,6 +96,7 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
     let handle = Handle::new();
     let mut servers = tokio::task::JoinSet::new();
     servers.spawn(listen::http(http, app.clone(), handle.clone()));
+    tokio::spawn(listen::keep_fresh(config.clone(), tls.clone()));
     servers.spawn(listen::https(https, app, tls, handle.clone()));
     crate::demo::greet(&config, &bootstrap, demo);
 

@@ -60,13 +60,23 @@ impl Board {
 pub(crate) struct Boards(Mutex<HashMap<RoomName, Arc<Board>>>);
 
 impl Boards {
-    /// Puts a session on its room's board. A former session of this identity is replaced.
-    pub fn enter(&self, room: &RoomName, identity: &Identity, handle: SessionHandle, client: ClientView) -> Arc<Board> {
+    /// Puts a session on its room's board. A former session of this identity is replaced; `is_in` says
+    /// whether this one is not the former itself by now, when several join at once.
+    pub fn enter(
+        &self,
+        room: &RoomName,
+        identity: &Identity,
+        handle: SessionHandle,
+        client: ClientView,
+        is_in: impl FnOnce() -> bool,
+    ) -> Arc<Board> {
         let mut boards = self.0.lock();
         let board = boards.entry(room.clone()).or_default();
         let mut state = board.0.lock();
         state.clients.insert(handle.sid.clone(), client);
-        state.sessions.insert(identity.clone(), handle);
+        if is_in() {
+            state.sessions.insert(identity.clone(), handle);
+        }
         drop(state);
         board.clone()
     }

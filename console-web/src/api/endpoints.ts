@@ -40,6 +40,8 @@ export const rooms = {
   remove: (name: string) => del(`/rooms/${e(name)}`),
   token: (name: string, displayName?: string) =>
     post<RoomToken>(`/rooms/${e(name)}/token`, displayName ? { name: displayName } : {}),
+  /** Said now and then by who is in the meeting, so that it does not end with the session. */
+  stay: (name: string) => post<void>(`/rooms/${e(name)}/stay`),
   addCamera: (name: string, camera_id: string) => post<unknown>(`/rooms/${e(name)}/cameras`, { camera_id }),
   removeCamera: (name: string, cameraId: string) => del(`/rooms/${e(name)}/cameras/${e(cameraId)}`),
   removeParticipant: (name: string, identity: string) => post<void>(`/rooms/${e(name)}/participants/${e(identity)}/remove`),

@@ -92,6 +92,15 @@ impl Bootstrap {
     }
 }
 
+/// The HTTPS certificate as it should be now: the site's own, or the self-signed one, which is made
+/// anew in its last 30 days.
+///
+/// # Errors
+/// When it can't be made or written.
+pub fn certificate(config: &Config) -> Result<TlsFiles, BootstrapError> {
+    certificate::open(config)
+}
+
 async fn first_admin(platform: &Platform) -> Result<Option<FirstSignIn>, BootstrapError> {
     let identity = &platform.identity;
     if !identity.is_empty().await.map_err(BootstrapError::FirstAdmin)? {

@@ -139,6 +139,33 @@ impl Identity {
         Ok(())
     }
 
+    /// The session lasts as long again as a new one would: for who is in a meeting, which is not to end
+    /// with a session. Nothing is written before the second half of its life. Says until when, in ms;
+    /// `None` when the session has ended.
+    pub async fn renew(&self, session_id: &str, expires_at: i64) -> Result<Option<i64>, IdentityError> {
+        let id = session_id.to_owned();
+        let (now, life) = (now_ms(), i64::from(self.rules.session_hours) * 3_600_000);
+        if expires_at - now > life / 2 {
+            return Ok(Some(expires_at));
+        }
+        let ends = now + life;
+        let found = self
+            .db
+            .write(move |conn| {
+                Box::pin(async move {
+                    let done = sqlx::query("update sessions set seen_at = $1, expires_at = $2 where id = $3")
+                        .bind(now)
+                        .bind(ends)
+                        .bind(id)
+                        .execute(conn)
+                        .await?;
+                    Ok::<_, StorageError>(done.rows_affected() > 0)
+                })
+            })
+            .await?;
+        Ok(found.then_some(ends))
+    }
+
     async fn touch(&self, session_id: &str, now: i64) -> Result<(), StorageError> {
         let id = session_id.to_owned();
         self.db

@@ -119,6 +119,24 @@ async fn sessions_end_by_idleness_and_by_age() {
 }
 
 #[tokio::test]
+async fn who_is_in_a_meeting_keeps_the_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = identity(&dir, rules()).await;
+    add(&identity, "wang", Role::Member).await;
+    let signed_in = identity.sign_in("wang", GOOD, "").await.unwrap();
+    let end = async || identity.session(&signed_in.token).await.unwrap().map(|open| open.expires_at);
+    let fresh = end().await.unwrap();
+    assert_eq!(identity.renew(&signed_in.session_id, fresh).await.unwrap(), Some(fresh));
+    execute(&identity, "update sessions set expires_at = expires_at - 11 * 3600000").await;
+    let near = end().await.unwrap();
+    let renewed = identity.renew(&signed_in.session_id, near).await.unwrap().unwrap();
+    assert!(renewed > near + 10 * 3_600_000);
+    assert_eq!(end().await, Some(renewed));
+    identity.sign_out(&signed_in.session_id).await.unwrap();
+    assert_eq!(identity.renew(&signed_in.session_id, near).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn use_keeps_a_session_awake() {
     let dir = tempfile::tempdir().unwrap();
     let identity = identity(&dir, rules()).await;

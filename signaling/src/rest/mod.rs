@@ -38,6 +38,7 @@ pub fn routes(platform: Arc<Platform>, signaling: Signaling) -> OpenApiRouter {
         .routes(routes!(rooms::list, rooms::create))
         .routes(routes!(rooms::read, rooms::change, rooms::remove))
         .routes(routes!(ticket::create))
+        .routes(routes!(ticket::stay))
         .routes(routes!(host::remove))
         .routes(routes!(host::mute))
         .with_state(Arc::new(Rest { platform, signaling }))

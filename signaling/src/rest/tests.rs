@@ -207,6 +207,20 @@ async fn a_ticket_lets_the_person_in_under_their_name() {
 }
 
 #[tokio::test]
+async fn only_who_is_in_a_meeting_renews_a_session_by_it() {
+    let site = Site::open().await;
+    let host = site.person("host", Role::Dispatcher).await;
+    site.call("POST", "/rooms", &host, Some(json!({ "title": "x", "name": "duty" }))).await;
+    assert_eq!(site.status("POST", "/rooms/duty/stay", "", None).await, 401);
+    assert_eq!(site.status("POST", "/rooms/nowhere/stay", &host, None).await, 404);
+    let (status, problem) = site.call("POST", "/rooms/duty/stay", &host, None).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("not_in_room")));
+    let room = site.signaling.rooms().open(&RoomName::new("duty"), Default::default);
+    let _host = room.join(Join { identity: "host".into(), ..Join::default() }).unwrap();
+    assert_eq!(site.status("POST", "/rooms/duty/stay", &host, None).await, 204);
+}
+
+#[tokio::test]
 async fn rooms_open_with_what_their_row_says() {
     let site = Site::open().await;
     let host = site.person("host", Role::Dispatcher).await;

@@ -3,7 +3,8 @@
 use super::Rest;
 use crate::token::TokenRequest;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use rongtong_media_core::ids::Identity;
 use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, invalid_field, said};
 use rongtong_platform::text;
 use rongtong_platform::web::{Client, Permission, Principal};
@@ -68,6 +69,35 @@ pub(super) async fn create(
     let token = rest.signaling.minter().participant(request);
     rest.platform.record(principal.entry("room.enter", format!("room:{room}"))).await?;
     Ok(Json(Ticket { token, url: socket_url(&headers, &uri, client), room, identity }))
+}
+
+/// That the person is still in the meeting
+///
+/// Renews the session: a meeting does not end with it. Only for a person who is in the room.
+#[utoipa::path(
+    post, path = "/rooms/{name}/stay", tag = "rooms", operation_id = "stay_in_room",
+    params(("name" = String, Path)),
+    responses(
+        (status = 204),
+        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn stay(
+    State(rest): State<Arc<Rest>>,
+    principal: Principal,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    principal.require(Permission::Join)?;
+    rest.row(&name).await?;
+    let identity = Identity::new(&principal.account);
+    if rest.live(&name).is_none_or(|room| room.participant(&identity).is_none()) {
+        let detail = said("您不在这个会议中。", "You are not in this meeting.");
+        return Err(Problem::conflict(detail).code("not_in_room"));
+    }
+    rest.platform.identity.renew(&principal.session_id, principal.expires_at).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The WebSocket address of this server as the caller reached it: `wss://host:port`;

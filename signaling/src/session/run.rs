@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep_until};
 
 /// Tokens given to a participant in the room last ten minutes, so it gets a new one in time.
-const REFRESH_EVERY: Duration = Duration::from_secs(300);
+pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(300);
 /// Answers kept for a client that is away.
 const BACKLOG: usize = 64;
 /// Media that failed and did not come back for so long is given up.

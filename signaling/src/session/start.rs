@@ -4,12 +4,12 @@ use super::connection::say_and_close;
 use super::link::{Command, FromClient, Link, LinkId, Outgoing, SessionHandle};
 use super::replay::Replay;
 use super::resume::DropOnResume;
-use super::run::{Inputs, Session};
+use super::run::{Inputs, REFRESH_EVERY, Session};
 use super::updates::Updates;
 use crate::Shared;
 use crate::board::ClientView;
 use crate::join::JoinParams;
-use crate::token::Admission;
+use crate::token::{Admission, now_s};
 use crate::wire::{self, JoinView, LeaveAction};
 use axum::extract::ws::WebSocket;
 use livekit_protocol::DisconnectReason;
@@ -80,7 +80,8 @@ pub(crate) fn open(
     let (from_client, client_inputs) = mpsc::channel(FROM_CLIENT);
     let handle = SessionHandle { sid: info.sid.clone(), commands, from_client: from_client.clone() };
     let client = ClientView { protocol: params.client_protocol, capabilities: params.capabilities.clone() };
-    let board = shared.boards.enter(&admission.room, &info.identity, handle, client);
+    let is_in = || room.participant_by_sid(&info.sid).is_some();
+    let board = shared.boards.enter(&admission.room, &info.identity, handle, client, is_in);
     shared.metrics.sessions.inc();
 
     let session = Session {
@@ -157,6 +158,10 @@ impl Session {
             region: &self.shared.region,
         });
         self.send(Response::Join(join));
+        // One that ends before the next would be of no use for coming back.
+        if self.claims.exp < now_s() + REFRESH_EVERY.as_secs() + 60 {
+            self.refresh_token();
+        }
         let joined = ParticipantChange { state: Some(ParticipantState::Joined), ..ParticipantChange::default() };
         let _ = self.room.update_participant(&self.sid, joined);
 

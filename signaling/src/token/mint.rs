@@ -77,6 +77,7 @@ impl TokenMinter {
     }
 }
 
-fn now_s() -> u64 {
+/// Seconds since the Unix epoch.
+pub(crate) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

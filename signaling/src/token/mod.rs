@@ -17,6 +17,7 @@ mod verify;
 pub use claims::{Claims, VideoGrant};
 pub use error::TokenError;
 pub use keys::ApiKeys;
+pub(crate) use mint::now_s;
 pub use mint::{TokenMinter, TokenRequest};
 pub use verify::{Admission, Grants};
 

@@ -51,6 +51,22 @@ async fn the_new_path_joins_on_a_single_connection() {
 }
 
 #[tokio::test]
+async fn a_token_that_ends_soon_is_followed_by_one_that_lasts() {
+    let server = start().await;
+    let short = token_with("alice", |claims| claims.exp -= 570);
+    let (mut client, _) = Client::join(&server, &short).await;
+    let lasting = client.until(|it| if let Response::RefreshToken(it) = it { Some(it) } else { None }).await;
+    let (_again, join) = Client::join(&server, &lasting).await;
+    assert_eq!(join.participant.unwrap().identity, "alice");
+    let end = |token: &str| {
+        let claims = token.split('.').nth(1).unwrap();
+        let claims = base64::Engine::decode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, claims).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&claims).unwrap()["exp"].as_u64().unwrap()
+    };
+    assert!(end(&lasting) > end(&short) + 500);
+}
+
+#[tokio::test]
 async fn tokens_are_asked_for_before_anything_else() {
     let server = start().await;
     let expired = token_with("a", |claims| claims.exp = 1);

@@ -49,6 +49,46 @@ async fn the_same_identity_again_throws_the_first_out() {
     assert_eq!(server.room().participants().len(), 1);
 }
 
+/// Reads until the server says that this session is over, and why.
+async fn put_out(mut client: Client) -> i32 {
+    loop {
+        match client.next_or_close().await {
+            Ok(Response::Leave(leave)) => {
+                assert_eq!(client.closed().await, 1000);
+                return leave.reason;
+            }
+            Ok(_) => {}
+            Err(code) => panic!("closed with {code} and no word"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_six_that_join_at_once_as_one_identity_five_hear_why_they_are_out() {
+    let server = start().await;
+    for round in 0..20 {
+        let path = format!("/rtc?access_token={}&protocol=16&sdk=js", token("alice"));
+        let clients = futures_util::future::join_all((0..6).map(|_| Client::open(&server, &path))).await;
+        let mut out = tokio::task::JoinSet::new();
+        for client in clients {
+            out.spawn(put_out(client.unwrap()));
+        }
+        for _ in 0..5 {
+            let reason = out.join_next().await.unwrap().unwrap();
+            assert_eq!(reason, proto::DisconnectReason::DuplicateIdentity as i32, "round {round}");
+        }
+        // Who is left is reached by whoever looks for this identity.
+        let room = server.room();
+        let left = room.participants();
+        assert_eq!(left.len(), 1);
+        let mut back = Client::open(&server, &format!("{path}&reconnect=1&sid={}", left[0].sid)).await.unwrap();
+        assert!(matches!(back.next().await, Response::Reconnect(_)));
+        room.remove(&left[0].identity).unwrap();
+        assert_eq!(put_out(back).await, proto::DisconnectReason::ParticipantRemoved as i32);
+        out.shutdown().await;
+    }
+}
+
 #[tokio::test]
 async fn pings_of_both_forms_are_answered() {
     let server = start().await;

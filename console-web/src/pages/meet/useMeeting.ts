@@ -19,6 +19,7 @@ export type LeftReason = 'duplicate' | 'removed' | 'deleted' | 'shutdown' | 'cli
 const RETRIES = [300, 600, 1000, 2000, 2000, 3000, 3000, 3000, 3000, 3000, 3000, 3000]
 const REJOIN_EVERY_MS = 3000
 const REJOIN_FOR_MS = 180_000
+const STAY_EVERY_MS = 60_000
 const FINAL: Partial<Record<DisconnectReason, LeftReason>> = {
   [DisconnectReason.CLIENT_INITIATED]: 'client',
   [DisconnectReason.DUPLICATE_IDENTITY]: 'duplicate',
@@ -199,8 +200,13 @@ export function useMeeting(name: string, onMediaError: (kind: 'mic' | 'cam', err
 
   const startAudio = () => room.value?.startAudio().catch(() => {})
 
+  const staying = setInterval(() => {
+    if (phase.value === 'in' && !reconnecting.value) void rooms.stay(name).catch(() => {})
+  }, STAY_EVERY_MS)
+
   onBeforeUnmount(() => {
     gone = true
+    clearInterval(staying)
     void drop()
     sink.remove()
     delete window.__rongtong?.room

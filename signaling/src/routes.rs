@@ -5,7 +5,7 @@
 //! body is a problem (RFC 9457), which clients show as their error.
 
 use crate::join::{JoinError, JoinParams, RtcQuery};
-use crate::session::{self, Attach, Command, Link, OpenError};
+use crate::session::{self, Attach, Command, Link};
 use crate::token::{Admission, TokenError};
 use crate::{RoomEntry, Shared};
 use axum::Router;
@@ -14,7 +14,7 @@ use axum::extract::{Query, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use rongtong_media_core::room::RoomOptions;
+use rongtong_media_core::room::{RoomError, RoomOptions};
 use rongtong_platform::problem::{Problem, said};
 use std::sync::Arc;
 
@@ -109,7 +109,7 @@ enum Refusal {
     Lookup,
     NotGranted,
     NotWebSocket,
-    Open(OpenError),
+    Open(RoomError),
     RoomAbsent,
     Token(TokenError),
 }

@@ -95,7 +95,8 @@ impl DataReceiver {
 }
 
 fn cost(message: &DataMessage) -> usize {
-    message.content.size() + OVERHEAD
+    let addresses: usize = message.to.iter().map(|identity| identity.as_str().len() + size_of_val(identity)).sum();
+    message.content.size() + addresses + OVERHEAD
 }
 
 #[cfg(test)]

@@ -113,21 +113,40 @@ impl Room {
 /// How well a participant's connections go, and what the room was told of it.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    loss_up: f32,
-    loss_down: f32,
+    up: Direction,
+    down: Direction,
     pub told: Option<(Quality, f32)>,
+}
+
+/// Loss in one direction, 0.0 … 1.0, and how often since it was not measured.
+#[derive(Debug, Default)]
+struct Direction {
+    loss: f32,
+    silent: u8,
+}
+
+impl Direction {
+    /// Reports without a measurement until it counts as a direction in which nothing is carried any
+    /// more. A participant's two connections report in turn and measure one direction each.
+    const STALE: u8 = 4;
+
+    fn note(&mut self, measured: Option<f32>) -> f32 {
+        match measured {
+            Some(loss) => *self = Self { loss, silent: 0 },
+            None if self.silent == Self::STALE => self.loss = 0.0,
+            None => self.silent += 1,
+        }
+        self.loss
+    }
 }
 
 impl Line {
     /// Another word, or a score so far from the last one, is told.
     const CHANGE: f32 = 0.1;
 
-    /// What to tell now, if anything. Losses of a direction stand until they are measured again:
-    /// a participant's two connections carry one direction each.
+    /// What to tell now, if anything.
     fn measure(&mut self, loss_up: Option<f32>, loss_down: Option<f32>, rtt_ms: f32) -> Option<(Quality, f32)> {
-        self.loss_up = loss_up.unwrap_or(self.loss_up);
-        self.loss_down = loss_down.unwrap_or(self.loss_down);
-        let loss = self.loss_up.max(self.loss_down);
+        let loss = self.up.note(loss_up).max(self.down.note(loss_down));
         let score = (1.0 - loss * 8.0 - (rtt_ms - 150.0).max(0.0) / 1000.0).clamp(0.0, 1.0);
         let quality = match score {
             score if score > 0.8 => Quality::Excellent,
@@ -157,5 +176,14 @@ mod tests {
         assert_eq!(line.measure(None, Some(0.052), 30.0), None);
         assert_eq!(line.measure(None, Some(0.0), 30.0), Some((Quality::Excellent, 1.0)));
         assert_eq!(line.measure(None, None, 900.0).map(|(quality, _)| quality), Some(Quality::Poor));
+    }
+
+    #[test]
+    fn loss_of_what_is_not_sent_any_more_is_forgotten() {
+        let mut line = Line::default();
+        assert_eq!(line.measure(Some(0.2), None, 20.0).map(|(quality, _)| quality), Some(Quality::Poor));
+        // The publishing connection is idle now, the other goes on.
+        let told: Vec<_> = (0..6).filter_map(|at| line.measure(None, (at % 2 == 0).then_some(0.0), 20.0)).collect();
+        assert_eq!(told, [(Quality::Excellent, 1.0)]);
     }
 }

@@ -40,10 +40,7 @@ impl Session {
         if message.from.as_ref().is_some_and(|(sid, _)| *sid == self.sid) {
             return;
         }
-        let packet = wire::data_packet(message);
-        if let (DataKind::Reliable, Some((publisher, _))) = (message.kind, &message.from) {
-            self.replay.push(Instant::now(), publisher, message.sequence, packet.clone());
-        }
-        self.peer.send_data(message.kind, packet);
+        self.replay.push(Instant::now(), message);
+        self.peer.send_data(message.kind, wire::data_packet(message));
     }
 }

@@ -124,8 +124,11 @@ impl Session {
                 self.respond(0, reason_of(&error), error.to_string(), None);
             }
             PeerEvent::TrackPublished { cid, info, mid } => {
-                self.board.set_extras(&info.sid, |extras| extras.mid = mid);
-                self.announced.insert(info.sid.clone(), cid);
+                // The room may have taken it out since.
+                if self.room.track(&info.sid).is_some() {
+                    self.board.set_extras(&info.sid, |extras| extras.mid = mid);
+                    self.announced.insert(info.sid.clone(), cid);
+                }
             }
         }
         Flow::Continue

@@ -23,4 +23,4 @@ mod updates;
 
 pub(crate) use connection::serve;
 pub(crate) use link::{Attach, Command, Link, Notice, SessionHandle};
-pub(crate) use start::{OpenError, open, refuse_resume};
+pub(crate) use start::{open, refuse_resume};

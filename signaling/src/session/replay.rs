@@ -3,8 +3,8 @@
 //!
 //! Invariant: bounded in messages, bytes and age; the oldest go first.
 
-use bytes::Bytes;
 use rongtong_media_core::ids::ParticipantSid;
+use rongtong_media_core::room::{DataKind, DataMessage};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,8 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 struct Kept {
     at: Instant,
     publisher: ParticipantSid,
-    /// The publisher's own numbering, from 1.
-    sequence: u32,
-    payload: Bytes,
+    /// As the room delivered it: what it holds is shared with everybody who got it.
+    message: DataMessage,
 }
 
 #[derive(Debug)]
@@ -32,28 +31,36 @@ impl Replay {
         Self { kept: VecDeque::new(), bytes: 0, max_age }
     }
 
-    /// Messages without a number (`sequence` 0) can't be told apart by the client, so they are not kept.
-    pub fn push(&mut self, now: Instant, publisher: &ParticipantSid, sequence: u32, payload: Bytes) {
-        if sequence == 0 || payload.len() > MAX_BYTES {
+    /// Messages without a number (`sequence` 0) can't be told apart by the client, so they are not
+    /// kept; nor are lossy ones, and those of nobody.
+    pub fn push(&mut self, now: Instant, message: &DataMessage) {
+        let Some((publisher, _)) = &message.from else { return };
+        let size = message.content.size();
+        if message.kind == DataKind::Lossy || message.sequence == 0 || size > MAX_BYTES {
             return;
         }
-        self.bytes += payload.len();
-        self.kept.push_back(Kept { at: now, publisher: publisher.clone(), sequence, payload });
+        self.bytes += size;
+        self.kept.push_back(Kept { at: now, publisher: publisher.clone(), message: message.clone() });
         while self.kept.len() > MAX_MESSAGES || self.bytes > MAX_BYTES || self.is_front_old(now) {
             let Some(gone) = self.kept.pop_front() else { break };
-            self.bytes -= gone.payload.len();
+            self.bytes -= gone.message.content.size();
         }
     }
 
     /// What the client lacks, in order: of publishers it has heard, everything
     /// after `received`; of others, what was sent since `away`.
-    pub fn missed(&self, now: Instant, received: &HashMap<&str, u32>, away: Instant) -> Vec<Bytes> {
-        let fresh = self.kept.iter().filter(|it| now.saturating_duration_since(it.at) <= self.max_age);
-        let missed = fresh.filter(|it| match received.get(it.publisher.as_str()) {
-            Some(last) => it.sequence > *last,
+    pub fn missed<'a>(
+        &'a self,
+        now: Instant,
+        received: &'a HashMap<&str, u32>,
+        away: Instant,
+    ) -> impl Iterator<Item = &'a DataMessage> {
+        let fresh = self.kept.iter().filter(move |it| now.saturating_duration_since(it.at) <= self.max_age);
+        let missed = fresh.filter(move |it| match received.get(it.publisher.as_str()) {
+            Some(last) => it.message.sequence > *last,
             None => it.at >= away,
         });
-        missed.map(|it| it.payload.clone()).collect()
+        missed.map(|it| &it.message)
     }
 
     fn is_front_old(&self, now: Instant) -> bool {
@@ -64,9 +71,20 @@ impl Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rongtong_media_core::ids::Identity;
+    use rongtong_media_core::room::DataContent;
+    use std::sync::Arc;
 
-    fn text(n: u32) -> Bytes {
-        Bytes::from(n.to_string())
+    /// A reliable message of `size` bytes, for its number.
+    fn said(publisher: &ParticipantSid, sequence: u32, size: usize) -> DataMessage {
+        let from = Some((publisher.clone(), Identity::new("x")));
+        let content = DataContent::Client(vec![0; size].into());
+        DataMessage { kind: DataKind::Reliable, from, to: Arc::from([]), sequence, content }
+    }
+
+    fn missed(replay: &Replay, now: Instant, received: &HashMap<&str, u32>, away: Instant) -> Vec<(String, u32)> {
+        let from = |it: &DataMessage| it.from.as_ref().unwrap().0.to_string();
+        replay.missed(now, received, away).map(|it| (from(it), it.sequence)).collect()
     }
 
     #[test]
@@ -75,11 +93,11 @@ mod tests {
         let (a, b) = (ParticipantSid::new("PA_a"), ParticipantSid::new("PA_b"));
         let mut replay = Replay::new(Duration::from_secs(60));
         for n in 1..=5 {
-            replay.push(now, &a, n, text(n));
-            replay.push(now, &b, n, text(100 + n));
+            replay.push(now, &said(&a, n, 1));
+            replay.push(now, &said(&b, n, 1));
         }
         let received = HashMap::from([("PA_a", 3), ("PA_b", 5)]);
-        assert_eq!(replay.missed(now, &received, now), [text(4), text(5)]);
+        assert_eq!(missed(&replay, now, &received, now), [("PA_a".into(), 4), ("PA_a".into(), 5)]);
     }
 
     #[test]
@@ -88,9 +106,9 @@ mod tests {
         let away = start + Duration::from_secs(5);
         let sid = ParticipantSid::new("PA_a");
         let mut replay = Replay::new(Duration::from_secs(60));
-        replay.push(start, &sid, 1, text(1));
-        replay.push(away + Duration::from_secs(1), &sid, 2, text(2));
-        assert_eq!(replay.missed(away + Duration::from_secs(2), &HashMap::new(), away), [text(2)]);
+        replay.push(start, &said(&sid, 1, 1));
+        replay.push(away + Duration::from_secs(1), &said(&sid, 2, 1));
+        assert_eq!(missed(&replay, away + Duration::from_secs(2), &HashMap::new(), away), [("PA_a".into(), 2)]);
     }
 
     #[test]
@@ -100,18 +118,18 @@ mod tests {
         let everything = HashMap::from([("PA_a", 0)]);
 
         let mut replay = Replay::new(Duration::from_secs(60));
-        replay.push(start, &sid, 1, text(1));
-        assert!(replay.missed(start + Duration::from_secs(61), &everything, start).is_empty());
+        replay.push(start, &said(&sid, 1, 1));
+        assert!(missed(&replay, start + Duration::from_secs(61), &everything, start).is_empty());
 
         for n in 0..5000 {
-            replay.push(start, &sid, n + 1, text(n));
+            replay.push(start, &said(&sid, n + 1, 1));
         }
-        assert_eq!(replay.missed(start, &everything, start).len(), MAX_MESSAGES);
+        assert_eq!(missed(&replay, start, &everything, start).len(), MAX_MESSAGES);
 
         for n in 0..20 {
-            replay.push(start, &sid, n + 1, Bytes::from(vec![0; 1024 * 1024]));
+            replay.push(start, &said(&sid, n + 1, 1024 * 1024));
         }
-        assert_eq!(replay.missed(start, &everything, start).len(), 4);
+        assert_eq!(missed(&replay, start, &everything, start).len(), 4);
         assert!(replay.bytes <= MAX_BYTES);
     }
 }

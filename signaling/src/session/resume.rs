@@ -53,7 +53,7 @@ impl Session {
         }
         self.refresh_token();
 
-        self.peer.restart_ice();
+        self.peer.resume();
         let mut flow = Flow::Continue;
         if let Some(offer) = attach.publisher_offer {
             flow = self.offer(offer);
@@ -99,9 +99,9 @@ impl Session {
     fn replay_missed(&mut self, states: &[proto::DataChannelReceiveState]) {
         let received: HashMap<&str, u32> =
             states.iter().take(1000).map(|it| (it.publisher_sid.as_str(), it.last_seq)).collect();
-        for payload in self.replay.missed(Instant::now(), &received, self.resumed_from) {
+        for message in self.replay.missed(Instant::now(), &received, self.resumed_from) {
             self.shared.metrics.replayed.inc();
-            self.peer.send_data(DataKind::Reliable, payload);
+            self.peer.send_data(DataKind::Reliable, wire::data_packet(message));
         }
     }
 }

@@ -16,24 +16,15 @@ use livekit_protocol::DisconnectReason;
 use livekit_protocol::signal_response::Message as Response;
 use rongtong_media_core::ids::ParticipantSid;
 use rongtong_media_core::room::{Join, LeaveReason, ParticipantChange, ParticipantState, Room, RoomError, RoomOptions};
-use rongtong_media_core::webrtc::{Peer, PeerError};
+use rongtong_media_core::webrtc::Peer;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use thiserror::Error;
 use tokio::sync::mpsc;
 
 /// Requests waiting for a session; the connection reads no further meanwhile.
 const FROM_CLIENT: usize = 64;
 const COMMANDS: usize = 256;
-
-#[derive(Debug, Error)]
-pub(crate) enum OpenError {
-    #[error(transparent)]
-    Peer(#[from] PeerError),
-    #[error(transparent)]
-    Room(#[from] RoomError),
-}
 
 /// A participant's place in its room: given up when dropped.
 pub(crate) struct Seat {
@@ -61,7 +52,7 @@ pub(crate) fn open(
     admission: Admission,
     params: JoinParams,
     options: RoomOptions,
-) -> Result<Entrance, OpenError> {
+) -> Result<Entrance, RoomError> {
     let room = shared.rooms.open(&admission.room, || options);
     let membership = room.join(Join {
         identity: admission.identity.to_string(),

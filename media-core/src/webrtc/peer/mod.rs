@@ -301,25 +301,19 @@ impl Peer {
         self.backlog.opened().await;
     }
 
-    /// After a resume: the subscriber connection gets new ICE credentials and a new offer (Dual).
-    pub fn restart_ice(&self) {
+    /// The client is back on another signalling connection; what was said to it on the old one may be
+    /// lost. Dual: the subscriber connection gets new ICE credentials and a new offer. Single: places
+    /// that are missing are asked for once more.
+    pub fn resume(&self) {
         let mut state = self.state.lock();
-        let Some(subscriber) = &mut state.subscriber else { return };
-        subscriber.local_ice = IceCredentials::random();
         // The old offer, if there was one, went down with the old signalling connection.
         state.outstanding = None;
-        self.schedule(&mut state);
-    }
-
-    /// Offers, or asks for an offer, once more.
-    pub fn negotiate(&self) {
-        let mut state = self.state.lock();
-        match self.topology {
-            Topology::Dual => {
-                state.outstanding = None;
+        match &mut state.subscriber {
+            Some(subscriber) => {
+                subscriber.local_ice = IceCredentials::random();
                 self.schedule(&mut state);
             }
-            Topology::Single => {
+            None => {
                 state.asked = (0, 0);
                 state.nudged = false;
                 self.ask_for_sections(&mut state);

@@ -54,12 +54,14 @@ impl Peer {
                 subscriptions.iter().filter(|wanted| !publisher.sends(&wanted.info.sid)).cloned().collect()
             }
         };
+        // Sections in which the client has sent before, and what they were bound to.
+        let sections_before = publisher.sections.len();
         let known: Vec<(String, Option<TrackKey>)> = publisher
             .sections
             .iter()
-            .map(|section| match &section.usage {
-                Use::Receive { track, .. } => (section.mid.clone(), *track),
-                _ => (section.mid.clone(), None),
+            .filter_map(|section| match &section.usage {
+                Use::Receive { track, .. } => Some((section.mid.clone(), *track)),
+                _ => None,
             })
             .collect();
         let mut replaced: Vec<TrackKey> = Vec::new();
@@ -69,8 +71,9 @@ impl Peer {
             |remote, choice| {
                 let kind = if remote.kind == SectionKind::Audio { Kind::Audio } else { Kind::Video };
                 let (stream, track) = remote.msid.clone().unwrap_or_default();
-                let bound_before = known.iter().find(|(mid, _)| *mid == remote.mid).and_then(|(_, track)| *track);
-                if let Some(key) = bound_before {
+                let before = known.iter().find(|(mid, _)| *mid == remote.mid);
+                if let Some((_, Some(key))) = before {
+                    let key = *key;
                     let Published { cid, codec, rids, .. } = published.iter().find(|track| track.key == key)?;
                     // The place may be another track's by now (RFC 8829 5.2.2: its msid says so).
                     let is_other = |pending: &Pending| pending.cid == track && pending.cid != *cid;
@@ -85,8 +88,12 @@ impl Peer {
                     .position(|pending| {
                         pending.info.spec.kind == kind && (pending.cid == track || pending.cid == stream)
                     })
-                    // Some clients' ids differ between signalling and description; a single candidate is it.
+                    // Some clients' ids differ between signalling and description; a single candidate is
+                    // it, but not for a section whose own track was refused or taken out.
                     .or_else(|| {
+                        if before.is_some() {
+                            return None;
+                        }
                         let mut of_kind =
                             pending.iter().enumerate().filter(|(_, pending)| pending.info.spec.kind == kind);
                         let first = of_kind.next()?.0;
@@ -143,7 +150,7 @@ impl Peer {
         self.configure(&state.publisher);
         // What was asked for and is not in this offer is still on its way.
         let brought = |kind| {
-            let new = offer.sections.iter().skip(known.len());
+            let new = offer.sections.iter().skip(sections_before);
             new.filter(|section| section.kind == kind && section.direction.receives()).count() as u32
         };
         let (audio, video) = state.asked;

@@ -289,6 +289,8 @@ impl Connection {
 mod tests {
     use super::*;
     use mio::{Events, Poll};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     struct Door {
         poll: Poll,
@@ -359,7 +361,21 @@ mod tests {
         let token = door.newest();
         let frame = [[0, 100].as_slice(), &[7; 100]].concat();
         let sent = READS_A_TURN * 16 * 1024 / frame.len() * 4;
-        let writer = std::thread::spawn(move || (0..sent).for_each(|_| peer.write_all(&frame).unwrap()));
+        let written = Arc::new(AtomicUsize::new(0));
+        let count = written.clone();
+        let writer = std::thread::spawn(move || {
+            for _ in 0..sent {
+                peer.write_all(&frame).unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        // Reading begins when the kernel takes no more, or there is no more: a reader that is faster than the
+        // writer would never leave anything.
+        let mut before = 0;
+        while before == 0 || written.load(Ordering::Relaxed) > before {
+            before = written.load(Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let (mut frames, mut events, mut paused) = (Vec::new(), Events::with_capacity(16), 0);
         let mut left = Left::Nothing;
         while left != Left::Gone {

@@ -27,7 +27,7 @@ class Machine:
     """A server that can be killed and started again on the same ports and data."""
 
     def __init__(self, folder, media: str = ""):
-        self.http, https, self.udp, tcp = (free_port() for _ in range(4))
+        self.http, https, self.udp, self.tcp = (free_port() for _ in range(4))
         self.config = folder / "rongtong.toml"
         self.config.write_text(
             f"""
@@ -38,7 +38,7 @@ https_listen = "127.0.0.1:{https}"
 dir = "{folder / "data"}"
 [media]
 udp_port = {self.udp}
-tcp_port = {tcp}
+tcp_port = {self.tcp}
 shards = 1
 {media}
 [livekit]

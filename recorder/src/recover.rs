@@ -3,7 +3,7 @@
 use crate::about::{About, about_path, codec_of};
 use crate::disk::{Disk, SharedDisk, blocking};
 use crate::files::{index_path, media_path};
-use crate::fmp4::{MAX_BOX, sample_entry_kind};
+use crate::fmp4::{MAX_BOX, Trak};
 use crate::index::{Index, Repaired, repair};
 use crate::service::RecorderOptions;
 use crate::store::{self, Wanted};
@@ -185,7 +185,8 @@ fn media_codec(dir: &Path, id: &str) -> Option<&'static str> {
     if let Some((index, _)) = indexed {
         return codec_of(&index.header.codecs);
     }
-    codec_of(sample_entry_kind(&head(media_path(dir, id), MAX_BOX).ok()?)?)
+    let trak = Trak::take(&head(media_path(dir, id), MAX_BOX).ok()?)?;
+    codec_of(std::str::from_utf8(trak.kind()?).ok()?)
 }
 
 fn take_over(track: &mut RecordingTrackRow, repaired: &Repaired) {

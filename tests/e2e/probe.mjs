@@ -1,7 +1,7 @@
 // What ffprobe says of a recording.
 
 import { execFile } from "node:child_process";
-import { writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
@@ -9,10 +9,34 @@ const run = promisify(execFile);
 
 /** Fetches a file of the API and lists its streams: kind, codec, seconds. */
 export async function probe(server, path) {
+  return look(await fetched(server, path, "probe.mp4"));
+}
+
+/** The files of a recording's download, the one MP4 or those in the ZIP, each as `probe` tells it. */
+export async function download(server, id) {
+  const file = await fetched(server, `/recordings/${id}/download`, "download");
+  if (!(await isZip(file))) return [{ file, ...(await look(file)) }];
+  const folder = `${file}-files`;
+  await run("python3", ["-m", "zipfile", "-e", file, folder]);
+  const files = [];
+  for (const name of (await readdir(folder)).sort()) files.push({ file: join(folder, name), name, ...(await look(join(folder, name))) });
+  return files;
+}
+
+async function isZip(file) {
+  const { stdout } = await run("head", ["-c", "2", file]);
+  return stdout === "PK";
+}
+
+async function fetched(server, path, name) {
   const response = await server.api("GET", path, undefined, true);
   if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
-  const file = join(server.dir, `probe-${Date.now()}.mp4`);
+  const file = join(await mkdtemp(join(server.dir, "probe-")), name);
   await writeFile(file, Buffer.from(await response.arrayBuffer()));
+  return file;
+}
+
+async function look(file) {
   const { stdout } = await run("ffprobe", ["-v", "error", "-show_streams", "-count_packets", "-show_format", "-of", "json", file]);
   const { streams, format } = JSON.parse(stdout);
   // Frames come when they come: no frame rate is imposed on them.

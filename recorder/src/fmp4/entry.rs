@@ -6,6 +6,12 @@ use bytes::Bytes;
 /// Opus in MP4 always counts at this rate, Hz.
 const OPUS_RATE: u32 = 48_000;
 
+/// Bytes of a visual sample entry before its own boxes, its header included (ISO/IEC 14496-12 12.1.3).
+pub(super) const VISUAL_ENTRY: usize = 86;
+
+/// The same of an audio one (12.2.3).
+pub(super) const AUDIO_ENTRY: usize = 36;
+
 /// What a decoder must know before the first sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SampleEntry {

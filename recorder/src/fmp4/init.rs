@@ -18,14 +18,19 @@ pub struct InitTrack<'a> {
 /// `ftyp` + `moov`.
 pub fn init_segment(track: &InitTrack<'_>) -> Vec<u8> {
     let mut b = Boxes::with_capacity(1024);
-    movie_header(&mut b, track.id, |b| {
+    movie_header(&mut b, track.id, 0, |b| {
         trak(b, track);
         track_defaults(b, &[track.id], None);
     });
     b.finish()
 }
 
-pub(super) fn movie_header(b: &mut Boxes, highest: u32, tracks: impl FnOnce(&mut Boxes)) {
+/// Seconds from 1904, where ISO/IEC 14496-12 8.2.2 begins to count, to 1970.
+const EPOCH_1904: u64 = 2_082_844_800;
+
+/// `created_s`: seconds since the Unix epoch; 0 where it is not known.
+pub(super) fn movie_header(b: &mut Boxes, highest: u32, created_s: u64, tracks: impl FnOnce(&mut Boxes)) {
+    let created = if created_s == 0 { 0 } else { u32::try_from(created_s + EPOCH_1904).unwrap_or(0) };
     b.boxed(b"ftyp", |b| {
         b.bytes(b"isom");
         b.u32(0x200);
@@ -33,7 +38,8 @@ pub(super) fn movie_header(b: &mut Boxes, highest: u32, tracks: impl FnOnce(&mut
     });
     b.boxed(b"moov", |b| {
         b.full(b"mvhd", 0, 0, |b| {
-            b.zeros(8);
+            b.u32(created);
+            b.u32(created);
             b.u32(1000);
             b.u32(0);
             b.u32(0x0001_0000);

@@ -12,9 +12,12 @@ mod join;
 mod moof;
 mod walk;
 
+use entry::{AUDIO_ENTRY, VISUAL_ENTRY};
+
 pub use entry::{AvcConfig, G711Law, HevcConfig, SampleEntry};
 pub use fragment::{Fragment, Sample};
 pub use init::{InitTrack, init_segment};
-pub use join::{Trak, join_init, sample_entry_kind, take_trak};
-pub use moof::{Moof, MoofError, retarget};
+pub use join::{Trak, join_init};
+pub use moof::{Moof, MoofError, retarget, with_sets};
+
 pub use walk::{FoundFragment, MAX_BOX, Walk, walk};

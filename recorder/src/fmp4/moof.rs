@@ -3,6 +3,12 @@
 //! The bytes come from disk, where a crash or a failing drive may have left anything: every
 //! length is checked against what is there.
 
+/// The bit in a sample's flags that says that it can't be decoded alone (ISO/IEC 14496-12 8.8.3.1).
+const NOT_SYNC: u32 = 0x0001_0000;
+
+/// Bytes of a `trun` before its samples, from its version on.
+const RUN_HEAD: usize = 12;
+
 /// Why a `moof` is not one of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoofError {
@@ -22,6 +28,8 @@ pub struct Moof {
     /// Sum of its samples' durations, track timescale.
     pub duration: u64,
     pub samples: u32,
+    /// How many of them are sync samples.
+    pub syncs: u32,
     /// Whether its first sample is a sync sample.
     pub key: bool,
     /// Sum of its samples' sizes, bytes.
@@ -34,6 +42,8 @@ struct Places {
     sequence: usize,
     track: usize,
     decode_time: usize,
+    /// The body of `trun`.
+    run: (usize, usize),
 }
 
 impl Moof {
@@ -56,8 +66,36 @@ pub fn retarget(bytes: &mut [u8], sequence: u32, track: u32, decode_time: u64) -
     put(places.decode_time, &decode_time.to_be_bytes())
 }
 
+/// A whole fragment, `moof` and `mdat`, with `sets` put before each sync sample.
+pub fn with_sets(fragment: &[u8], sets: &[u8]) -> Result<Vec<u8>, MoofError> {
+    let length = u32_at(fragment, 0, fragment.len())? as usize;
+    let moof = fragment.get(..length).ok_or(MoofError::Bounds(0))?;
+    let (about, places) = parse(moof)?;
+    let (start, end) = places.run;
+    let step = step(u32_at(moof, start, end)?);
+    let mut out = Vec::with_capacity(fragment.len() + about.syncs as usize * sets.len());
+    out.extend_from_slice(fragment.get(..length + 8).ok_or(MoofError::Missing("data"))?);
+    let mut rest = &fragment[length + 8..];
+    for index in 0..about.samples as usize {
+        let at = start + RUN_HEAD + index * step;
+        let size = u32_at(moof, at + 4, end)?;
+        let (sample, after) = rest.split_at_checked(size as usize).ok_or(MoofError::Bounds(at))?;
+        rest = after;
+        if u32_at(moof, at + 8, end)? & NOT_SYNC == 0 {
+            out.extend_from_slice(sets);
+            let more = u32::try_from(sets.len()).ok().and_then(|more| size.checked_add(more));
+            out[at + 4..at + 8].copy_from_slice(&more.ok_or(MoofError::Bounds(at))?.to_be_bytes());
+        }
+        out.extend_from_slice(sample);
+    }
+    let data = u32::try_from(out.len() - length).map_err(|_| MoofError::Bounds(length))?;
+    out[length..length + 4].copy_from_slice(&data.to_be_bytes());
+    Ok(out)
+}
+
 fn parse(bytes: &[u8]) -> Result<(Moof, Places), MoofError> {
-    let mut moof = Moof { sequence: 0, track: 0, decode_time: 0, duration: 0, samples: 0, key: false, payload: 0 };
+    let mut moof =
+        Moof { sequence: 0, track: 0, decode_time: 0, duration: 0, samples: 0, syncs: 0, key: false, payload: 0 };
     let mut places = Places::default();
     let mut seen_run = false;
     for child in Children::of(bytes, 8, bytes.len()) {
@@ -85,6 +123,7 @@ fn parse(bytes: &[u8]) -> Result<(Moof, Places), MoofError> {
                         }
                         b"trun" if !seen_run => {
                             run(bytes, start, end, &mut moof)?;
+                            places.run = (start, end);
                             seen_run = true;
                         }
                         _ => {}
@@ -109,21 +148,28 @@ fn run(bytes: &[u8], start: usize, end: usize, moof: &mut Moof) -> Result<(), Mo
         return Err(MoofError::Missing("durations, sizes and flags of samples"));
     }
     let count = u32_at(bytes, start + 4, end)?;
-    let step = if flags & 0x800 == 0 { 12 } else { 16 };
-    let mut at = start + 12;
+    let step = step(flags);
+    let mut at = start + RUN_HEAD;
     if u64::from(count) * step as u64 > end.saturating_sub(at) as u64 {
         return Err(MoofError::Bounds(at));
     }
     for index in 0..count {
         moof.duration += u64::from(u32_at(bytes, at, end)?);
         moof.payload += u64::from(u32_at(bytes, at + 4, end)?);
+        let sync = u32_at(bytes, at + 8, end)? & NOT_SYNC == 0;
+        moof.syncs += u32::from(sync);
         if index == 0 {
-            moof.key = u32_at(bytes, at + 8, end)? & 0x0001_0000 == 0;
+            moof.key = sync;
         }
         at += step;
     }
     moof.samples = count;
     Ok(())
+}
+
+/// Bytes a sample takes in a run: duration, size, flags, and its composition offset where there are any.
+fn step(flags: u32) -> usize {
+    if flags & 0x800 == 0 { 12 } else { 16 }
 }
 
 fn u32_at(bytes: &[u8], at: usize, end: usize) -> Result<u32, MoofError> {

@@ -1,8 +1,8 @@
-//! Watching and downloading: playlist, media file with ranges, one MP4 of everything.
+//! Watching and downloading: playlist, media file with ranges, everything as MP4 files.
 
 use super::Api;
 use super::range::{Wanted, wanted};
-use crate::export::{Export, ExportTrack, plain_name};
+use crate::export::{Download, ExportTrack, plain_name};
 use crate::hls;
 use crate::service::Recording;
 use axum::body::Body;
@@ -109,12 +109,16 @@ pub(super) async fn media(
     Ok(response)
 }
 
-/// The whole recording as one MP4
+/// The whole recording: one MP4, or several in a ZIP
+///
+/// A file has one track of pictures and one of sound: the camera and the microphone of one participant, or a
+/// screen with its sound. There are several, in one ZIP, where several took part, or where a source changed to
+/// a codec that can't go on in the same track.
 #[utoipa::path(
     get, path = "/recordings/{id}/download", tag = "recordings", operation_id = "download_recording",
     params(("id" = String, Path)),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "video/mp4"),
+        (status = 200, content((Vec<u8> = "video/mp4"), (Vec<u8> = "application/zip"))),
         (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 403, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
@@ -129,24 +133,31 @@ pub(super) async fn download(
     let recording = api.recorder.get(&id).await?;
     let mut tracks = Vec::new();
     for track in exported(&recording.tracks) {
-        let index = api.recorder.index(&id, &track.id).await?;
-        tracks.push(ExportTrack { media: api.recorder.media(&id, &track.id), index });
+        tracks.push(ExportTrack {
+            participant: track.participant.clone(),
+            participant_name: track.participant_name.clone(),
+            screen: track.source.starts_with("screen_share"),
+            media: api.recorder.media(&id, &track.id),
+            index: api.recorder.index(&id, &track.id).await?,
+        });
     }
-    if tracks.is_empty() {
+    if tracks.iter().all(|track| track.index.fragments.is_empty()) {
         return Err(Problem::not_found(said("这个录像没有内容。", "There is nothing in this recording."))
             .code("recording_empty"));
     }
     let entry = principal.entry("recording.download", format!("recording:{id}"));
     api.recorder.platform().record(entry.detail(json!({ "title": recording.row.title }))).await?;
-    let opened = tokio::task::spawn_blocking(move || Export::open(tracks)).await;
-    let export = opened.map_err(Problem::internal)?.map_err(Problem::internal)?;
-    let length = export.length();
-    let mut response = Body::from_stream(ReceiverStream::new(pump(export))).into_response();
+    let started = recording.row.started_at;
+    let opened = tokio::task::spawn_blocking(move || Download::open(tracks, started)).await;
+    let download = opened.map_err(Problem::internal)?.map_err(Problem::internal)?;
+    let (kind, ending) = if download.is_archive() { ("application/zip", "zip") } else { ("video/mp4", "mp4") };
+    let length = download.length();
+    let mut response = Body::from_stream(ReceiverStream::new(pump(download))).into_response();
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    insert(headers, CONTENT_DISPOSITION, &disposition(&recording));
+    insert(headers, CONTENT_DISPOSITION, &disposition(&recording, ending));
     Ok(response)
 }
 
@@ -157,10 +168,10 @@ fn exported(tracks: &[RecordingTrackRow]) -> impl Iterator<Item = &RecordingTrac
 }
 
 /// Reads on a blocking thread, four fragments ahead of the client; ends when the client is gone.
-fn pump(export: Export) -> mpsc::Receiver<io::Result<Bytes>> {
+fn pump(download: Download) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(4);
     tokio::task::spawn_blocking(move || {
-        for piece in export {
+        for piece in download {
             if sender.blocking_send(piece).is_err() {
                 break;
             }
@@ -195,10 +206,10 @@ async fn watch(api: &Api, principal: &Principal, recording: &Recording) -> Resul
 }
 
 /// RFC 6266: an ASCII name, and the title in UTF-8 (RFC 8187).
-fn disposition(recording: &Recording) -> String {
+fn disposition(recording: &Recording, ending: &str) -> String {
     let started = rongtong_platform::clock::rfc3339(recording.row.started_at);
     let stamp: String = started.chars().filter(char::is_ascii_digit).take(14).collect();
-    let name = format!("{}-{stamp}.mp4", plain_name(&recording.row.title));
+    let name = format!("{}-{stamp}.{ending}", plain_name(&recording.row.title));
     let mut encoded = String::new();
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
@@ -207,7 +218,7 @@ fn disposition(recording: &Recording) -> String {
             encoded.push_str(&format!("%{byte:02X}"));
         }
     }
-    format!("attachment; filename=\"recording-{stamp}.mp4\"; filename*=UTF-8''{encoded}")
+    format!("attachment; filename=\"recording-{stamp}.{ending}\"; filename*=UTF-8''{encoded}")
 }
 
 fn insert(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {

@@ -91,9 +91,11 @@ impl AudioTrack {
             line.part.gap(line.end(), 0);
         }
         let filled = line.fill_to(at, timeline, context);
-        // The original first: its file opens before that of the copy, which names it.
         line.put(at, data.clone(), ticks, timeline, context);
         if let Some((encoder, copied)) = copy {
+            // The copy names its original. A second of it may be there earlier, since long packets become
+            // several of its frames.
+            line.part.open(timeline, context);
             for (at, data) in filled {
                 encoder.push(at, &data, |at, packet| copied.put(at, packet, OPUS_TICKS, timeline, context));
             }

@@ -57,6 +57,17 @@ impl Part {
         }
     }
 
+    /// Opens the file if it is not open: with the first fragment, or before, where another part names this one.
+    pub fn open(&mut self, timeline: &Timeline, context: &mut Context) {
+        if self.told_start.is_none() {
+            let start_ms = timeline.origin_ms();
+            let opened =
+                Opened { entry: self.entry.clone(), timescale: self.timescale, start_ms, original: self.original };
+            context.out.push_back(Output::Open { part: self.number, opened });
+            self.told_start = Some(start_ms);
+        }
+    }
+
     fn tell_gaps(&mut self, context: &mut Context) {
         let part = self.number;
         context.out.extend(self.gaps.drain(..).map(|(start, packets)| Output::Gap { part, start, packets }));
@@ -65,18 +76,10 @@ impl Part {
     fn write(&mut self, cut: Cut, timeline: &Timeline, context: &mut Context) {
         let part = self.number;
         let start_ms = timeline.origin_ms();
-        match self.told_start {
-            None => {
-                let opened =
-                    Opened { entry: self.entry.clone(), timescale: self.timescale, start_ms, original: self.original };
-                context.out.push_back(Output::Open { part, opened });
-                self.told_start = Some(start_ms);
-            }
-            Some(told) if (told - start_ms).abs() > RESTATE => {
-                context.out.push_back(Output::Origin { part, start_ms });
-                self.told_start = Some(start_ms);
-            }
-            Some(_) => {}
+        self.open(timeline, context);
+        if self.told_start.is_some_and(|told| (told - start_ms).abs() > RESTATE) {
+            context.out.push_back(Output::Origin { part, start_ms });
+            self.told_start = Some(start_ms);
         }
         self.tell_gaps(context);
         self.sequence = self.sequence.wrapping_add(1);

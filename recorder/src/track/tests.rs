@@ -211,6 +211,27 @@ fn g711_keeps_its_original_and_gets_an_opus_copy_of_the_same_length() {
 }
 
 #[test]
+fn a_copy_names_its_original_however_long_its_packets_are() {
+    for merged in [1, 4, 6, 9] {
+        let mut bench = Bench::new(&CodecParams::pcma());
+        let small = g711(4, bench.recording.started, 0..0);
+        let long = small.chunks(merged).enumerate().map(|(number, packets)| {
+            let payload: Vec<u8> = packets.iter().flat_map(|packet| packet.payload.to_vec()).collect();
+            packet(number as u64, packets[0].time, false, payload.into(), packets[0].arrival)
+        });
+        let long: Vec<_> = long.collect();
+        bench.feed(&long);
+        bench.finish();
+        let opened = bench.events.iter().filter_map(|event| match event {
+            PartEvent::Opened { row } => Some((row.codec.clone(), row.original_of.clone())),
+            _ => None,
+        });
+        let wanted = [("pcma".to_owned(), None), ("opus".to_owned(), Some("t1".to_owned()))];
+        assert_eq!(opened.collect::<Vec<_>>(), wanted, "{merged} at once");
+    }
+}
+
+#[test]
 fn opus_with_a_pause_is_filled_with_silence() {
     let mut bench = Bench::new(&CodecParams::opus());
     let mut encoder = opus::Encoder::new(48_000, opus::Channels::Stereo, opus::Application::Voip).unwrap();

@@ -123,5 +123,6 @@ test("recording goes on by itself in a new recording", async () => {
   assert.equal(files.length, 3);
   for (const file of files) {
     assert.ok(file.streams.some((it) => it.codec === "h264"), JSON.stringify(files));
+    assert.equal(file.complaints, "");
   }
 });

@@ -1,7 +1,7 @@
 //! Where a picture ends: by what its NAL units say (H.264 7.4.1.2.3, H.265 7.4.2.4.4), and by the RTP
 //! marker (RFC 6184 5.1) once it was right on this stream.
 //!
-//! A picture begins with a delimiter or parameter sets ahead of slices, or with its first slice
+//! A picture begins with a delimiter or parameter sets ahead of its first slice, or with this
 //! (`first_mb_in_slice` 0, `first_slice_segment_in_pic_flag` 1). So its end is known when the next
 //! one begins, a picture late; a marker that was seen to stand at the end of a keyframe, or of 25
 //! other pictures in a row, is believed at once. One that stood within a picture never is.
@@ -120,7 +120,9 @@ impl Cutter {
                 self.slice(packet, read, out);
             }
             Says::More => self.more(packet, read, out),
-            Says::Begins => {
+            // GStreamer repeats the parameter sets ahead of each slice of a keyframe: the slice says whose they are.
+            Says::Sets if same_time && self.place != Place::Before => self.hold(packet, out),
+            Says::Begins | Says::Sets => {
                 self.border(out);
                 self.hold(packet, out);
             }

@@ -8,8 +8,10 @@ use rongtong_media_core::rtp::{h264, h265};
 pub enum Says {
     /// Of the next picture when one follows, else of this: picture parameter sets, SEI.
     Ahead,
-    /// A delimiter, a sequence or video parameter set.
+    /// A delimiter.
     Begins,
+    /// A sequence or video parameter set: of a picture that begins, or repeated between the slices of one.
+    Sets,
     /// Belongs to the slices before: filler, suffix SEI, end of sequence.
     Behind,
     /// The beginning of a picture's first slice.
@@ -39,7 +41,7 @@ pub fn read(codec: Codec, payload: &Bytes) -> Vec<(Bytes, Read)> {
     let mut inner = false;
     let mut whole = parts.first().map_or(NOTHING, |(_, read)| *read);
     for (_, part) in &parts {
-        inner |= slices && matches!(part.says, Says::Ahead | Says::Begins | Says::First);
+        inner |= slices && matches!(part.says, Says::Ahead | Says::Begins | Says::Sets | Says::First);
         // The first slice says most.
         if !slices && matches!(part.says, Says::First | Says::More | Says::Nothing) {
             let begins = whole.says == Says::Begins && part.says == Says::More;
@@ -69,7 +71,8 @@ fn says_h264(kind: u8, start: bool, byte: Option<&u8>, open: bool) -> Read {
         // first_mb_in_slice is in Exp-Golomb: a set bit is 0.
         1 | 2 | 5 if start && byte.is_some_and(|byte| byte & 0x80 != 0) => Says::First,
         1..=5 | 19..=21 => Says::More,
-        7 | 9 => Says::Begins,
+        7 => Says::Sets,
+        9 => Says::Begins,
         6 | 8 | 13..=18 => Says::Ahead,
         10..=12 => Says::Behind,
         _ => Says::Nothing,
@@ -103,7 +106,8 @@ fn says_h265([high, low]: [u8; 2], start: bool, byte: Option<&u8>, open: bool) -
     let says = match kind {
         0..=31 if start && layer == 0 && byte.is_some_and(|byte| byte & 0x80 != 0) => Says::First,
         0..=31 => Says::More,
-        32 | 33 | 35 if layer == 0 => Says::Begins,
+        32 | 33 if layer == 0 => Says::Sets,
+        35 if layer == 0 => Says::Begins,
         32..=35 | 39 | 41..=44 => Says::Ahead,
         36..=38 | 40 | 45..=47 => Says::Behind,
         _ => Says::Nothing,

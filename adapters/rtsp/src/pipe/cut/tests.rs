@@ -18,6 +18,8 @@ const HABITS: [Markers; 5] = [Markers::Right, Markers::EverySlice, Markers::Ever
 
 struct Camera {
     codec: Codec,
+    /// Parameter sets stand ahead of every slice of a keyframe, not only of the first.
+    repeats: bool,
     cutter: Cutter,
     sequence: u64,
     out: Vec<Cut>,
@@ -25,7 +27,7 @@ struct Camera {
 
 impl Camera {
     fn new(codec: Codec) -> Self {
-        Self { codec, cutter: Cutter::new(codec), sequence: 100, out: Vec::new() }
+        Self { codec, repeats: false, cutter: Cutter::new(codec), sequence: 100, out: Vec::new() }
     }
 
     fn send(&mut self, timestamp: u32, marker: bool, payload: &[u8]) -> usize {
@@ -47,10 +49,11 @@ impl Camera {
             Codec::H265 => &[&[0x40, 1, 1], &[0x42, 1, 1], &[0x44, 1, 1]],
             _ => &[&[0x67, 1, 1], &[0x68, 1, 1]],
         };
-        for set in sets {
-            ended += self.send(timestamp, matches!(markers, Markers::Sets | Markers::EveryPacket), set);
-        }
         for slice in 0..slices {
+            let sets = if slice == 0 || self.repeats { sets } else { &[] };
+            for set in sets {
+                ended += self.send(timestamp, matches!(markers, Markers::Sets | Markers::EveryPacket), set);
+            }
             for piece in 0..pieces {
                 let last_piece = piece + 1 == pieces;
                 let marker = match markers {
@@ -104,6 +107,28 @@ fn each_picture_is_cut_once_whatever_the_marker_does() {
                 let times: BTreeSet<u32> = pictures.iter().map(|picture| picture[0].timestamp).collect();
                 assert_eq!(times.len(), pictures.len(), "{what}: each has a time of its own");
                 assert!(camera.out.windows(2).all(|pair| pair[1].sequence == pair[0].sequence + 1), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn parameter_sets_between_the_slices_of_a_picture_do_not_end_it() {
+    for codec in [Codec::H264, Codec::H265] {
+        for markers in HABITS {
+            for first_key in [0, 40] {
+                let mut camera = Camera { repeats: true, ..Camera::new(codec) };
+                for number in 0..80 {
+                    camera.picture(number * 3_600, number % 20 == 0 && number >= first_key, 3, 2, markers);
+                }
+                let what = format!("{codec:?} {markers:?}, keyframes from picture {first_key} on");
+                let pictures = camera.pictures();
+                assert!((79..=80).contains(&pictures.len()), "{what}: {}", pictures.len());
+                let sets = if codec == Codec::H265 { 9 } else { 6 };
+                let lengths = pictures.iter().map(|picture| picture.len());
+                let wanted =
+                    (0..80u32).map(|number| 6 + if number % 20 == 0 && number >= first_key { sets } else { 0 });
+                assert!(lengths.zip(wanted).all(|(length, wanted)| length == wanted), "{what}");
             }
         }
     }

@@ -53,6 +53,7 @@ const HABITS = {
     answer: (text) => text.replace(/^(session:[^;\r\n]+).*$/im, "$1;timeout=5"),
   },
   "another size on the way": {},
+  "a login on every request": { login: { user: "admin", password: "12/34#门 ", nonce: "f1a7" } },
 };
 
 let server, chrome, site, simulator, larger, sounding;
@@ -61,21 +62,22 @@ const cameras = [];
 before(async () => {
   server = await Server.start();
   await server.signIn();
-  simulator = await simulatedCamera({ fps: FPS, cameras: 6, more: ["--width", String(WIDTH), "--height", String(HEIGHT), "--kbit", "300"] });
-  larger = await simulatedCamera({ fps: FPS, more: ["--kbit", "400"] });
   const names = Object.keys(HABITS);
+  simulator = await simulatedCamera({ fps: FPS, cameras: names.length, more: ["--width", String(WIDTH), "--height", String(HEIGHT), "--kbit", "300"] });
+  larger = await simulatedCamera({ fps: FPS, more: ["--kbit", "400"] });
   for (const [index, name] of names.entries()) {
     const url = simulator.url.replace(/cam1$/, `cam${index + 1}`);
     const other = name === "another size on the way" ? larger.url : undefined;
-    cameras.push({ name, hz: TONES[index], breaks: name in TOLD, ...(await quirkyCamera(url, HABITS[name], other)) });
+    cameras.push({ name, hz: TONES[index % 6], login: HABITS[name].login, breaks: name in TOLD, ...(await quirkyCamera(url, HABITS[name], other)) });
   }
-  // The larger one serves its only camera under the first path.
-  cameras.at(-1).tones = [TONES[5], TONES[0]];
+  // The larger one is another simulator's first camera.
+  const grows = cameras.find((camera) => camera.name === "another size on the way");
+  grows.tones = [grows.hz, TONES[0]];
   sounding = await gstCamera(1000, "baseline", "audio/x-raw,rate=16000,channels=1 ! avenc_aac ! aacparse ! rtpmp4gpay name=pay1 pt=97");
   cameras.push({ name: "AAC at 16 kHz", hz: 1000, pictures: false, ...sounding });
   await server.api("POST", "/rooms", { name: "gate", title: "门" });
   for (const camera of cameras) {
-    camera.id = (await server.api("POST", "/cameras", { name: camera.name, url: camera.url })).id;
+    camera.id = (await server.api("POST", "/cameras", { name: camera.name, url: camera.url, username: camera.login?.user, password: camera.login?.password })).id;
     await server.api("POST", "/rooms/gate/cameras", { camera_id: camera.id });
   }
   chrome = await browser();

@@ -1,6 +1,7 @@
 // A camera with a habit: the simulator behind a relay that changes what it says and sends. Everything goes
 // interleaved in TCP.
 
+import { createHash } from "node:crypto";
 import { connect, createServer } from "node:net";
 
 const END = Buffer.from("\r\n\r\n");
@@ -40,6 +41,19 @@ const frame = (channel, packet) => {
 const session = (text) => /^session: *([^;\r\n]+)/im.exec(text)?.[1];
 const withSession = (text, id) => text.replace(/^(session: *)[^;\r\n]+/im, `$1${id}`);
 
+/** Whether a request answers to `login` by Digest in SHA-256 without `qop` (RFC 7616 3.4, RFC 2069's form). */
+function opens(login, text) {
+  const field = (name) => new RegExp(`^authorization: *digest .*\\b${name}="?([^",\r]*)`, "im").exec(text)?.[1];
+  const hash = (...of) => createHash("sha256").update(of.join(":")).digest("hex");
+  const wanted = hash(hash(login.user, "gate", login.password), login.nonce, hash(text.slice(0, text.indexOf(" ")), field("uri")));
+  return field("username") === login.user && field("nonce") === login.nonce && field("algorithm") === "SHA-256" && field("response") === wanted;
+}
+
+/** Two challenges: one that nobody knows, then the one that holds. */
+const challenge = (login, text) =>
+  `RTSP/1.0 401 Unauthorized\r\n${/^cseq:.*$/im.exec(text)[0].trim()}\r\nWWW-Authenticate: Digest realm="gate", nonce="0", algorithm=SHA-1024\r\n` +
+  `WWW-Authenticate: Digest realm="gate", nonce="${login.nonce}", algorithm=SHA-256\r\n\r\n`;
+
 /** Replaces an answer's body. */
 export const withBody = (text, change) => {
   const at = text.indexOf("\r\n\r\n") + 4;
@@ -50,7 +64,7 @@ export const withBody = (text, change) => {
 /**
  * `habit.answer(text, method)` gives the answer as the camera would say it; `habit.packet(channel, packet, changed)`
  * gives the packet as it would send it, or nothing; `habit.only`: the method that alone keeps a session alive, else
- * it ends after `habit.lives` ms. `change()` makes the packets `changed`, or, with `other`, has everything come from
+ * it ends after `habit.lives` ms; `habit.login`: every request has to answer to it. `change()` makes the packets `changed`, or, with `other`, has everything come from
  * that simulator from then on.
  */
 export async function quirkyCamera(upstream, habit, other) {
@@ -107,6 +121,7 @@ export async function quirkyCamera(upstream, habit, other) {
     client.on("data", splitter((text) => {
       const method = text.slice(0, text.indexOf(" "));
       methods.set(/^cseq: *(\d+)/im.exec(text)?.[1], method);
+      if (habit.login && !opens(habit.login, text)) return client.write(challenge(habit.login, text));
       if (method === habit.only || ["DESCRIBE", "SETUP", "PLAY"].includes(method)) said = Date.now();
       if (["DESCRIBE", "SETUP", "PLAY"].includes(method)) opened.push(text);
       camera.write(Buffer.from(id ? withSession(text.replace(pathname, new URL(other).pathname), id) : text, "latin1"));

@@ -134,7 +134,7 @@ fn put(b: &mut Vec<u8>, value: u64, width: usize) {
 fn dos_time(unix_s: u64) -> (u16, u16) {
     let at = i64::try_from(unix_s).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
     let Some(at) = at.filter(|at| (1980..2108).contains(&at.year())) else { return (0, 1 << 5 | 1) };
-    let time = u16::from(at.hour()) << 11 | u16::from(at.minute()) << 5 | u16::from(at.second()) / 2;
+    let time = u16::from(at.hour()) << 11 | u16::from(at.minute()) << 5 | (u16::from(at.second()) / 2);
     let date = (at.year() - 1980) as u16;
     (time, date << 9 | u16::from(u8::from(at.month())) << 5 | u16::from(at.day()))
 }

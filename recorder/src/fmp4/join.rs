@@ -97,12 +97,12 @@ impl Trak {
     /// for codecs that have none.
     pub fn parameter_sets(&self) -> Option<Vec<u8>> {
         let entry = self.entry()?;
-        let (config, counts): (_, fn(&[u8]) -> Option<Vec<u8>>) = match self.kind()? {
-            b"avc1" => (b"avcC", avc_sets),
-            b"hvc1" => (b"hvcC", hevc_sets),
-            _ => return Some(Vec::new()),
-        };
-        counts(entry.get(child(entry, VISUAL_ENTRY..entry.len(), config)?)?)
+        let config = |kind| entry.get(child(entry, VISUAL_ENTRY..entry.len(), kind)?);
+        match self.kind()? {
+            b"avc1" => avc_sets(config(b"avcC")?),
+            b"hvc1" => hevc_sets(config(b"hvcC")?),
+            _ => Some(Vec::new()),
+        }
     }
 
     fn entry_range(&self) -> Option<Range<usize>> {

@@ -47,7 +47,8 @@ impl ShardCore {
         match (&state.gop, sub.current) {
             (Some(gop), Some(_)) if !gop.is_empty() && sub.burst.is_empty() => {
                 // The source can't be asked: give it the cached group once more, if that helps soon.
-                if gop.bytes() > REPLAY_BYTES || !sub.may_replay(now) {
+                let newest = gop.iter().last().map_or(0, |(packet, _)| packet.sequence);
+                if gop.bytes() > REPLAY_BYTES || !sub.may_replay(newest, now) {
                     return;
                 }
                 let group: Vec<_> = gop.iter().cloned().collect();

@@ -97,6 +97,8 @@ pub(super) struct Sub {
     /// When the cached group may be sent once more on request, and after how long again.
     replay_at: Option<Instant>,
     replay_pause: Duration,
+    /// The newest packet of the group that was last sent once more.
+    replayed: Option<u64>,
     created: Instant,
     /// Nothing is sent before: the peer has to have applied our answer first.
     pub ready_at: Instant,
@@ -134,6 +136,7 @@ impl Sub {
             resend_counted: now,
             replay_at: None,
             replay_pause: REPLAY_FIRST,
+            replayed: None,
             created: now,
             ready_at: now,
         }
@@ -148,14 +151,19 @@ impl Sub {
             && now.saturating_duration_since(self.created) < TAP_PATIENCE
     }
 
-    /// Whether the cached group may be sent once more; if so, it counts as sent.
-    pub fn may_replay(&mut self, now: Instant) -> bool {
+    /// Whether the cached group may be sent once more; if so, it counts as sent. Of a source that has stopped
+    /// this is once: viewers ask because nothing comes, and would see the same second again and again.
+    pub fn may_replay(&mut self, newest: u64, now: Instant) -> bool {
+        if self.replayed == Some(newest) {
+            return false;
+        }
         match self.replay_at {
             Some(at) if now < at => return false,
             Some(at) if now < at + REPLAY_CALM => self.replay_pause = (self.replay_pause * 2).min(REPLAY_LAST),
             _ => self.replay_pause = REPLAY_FIRST,
         }
         self.replay_at = Some(now + self.replay_pause);
+        self.replayed = Some(newest);
         true
     }
 

@@ -64,7 +64,7 @@ pub(crate) fn open(
     })?;
     let info = membership.info;
     let seat = Seat { room: room.clone(), sid: info.sid.clone(), reason: LeaveReason::ConnectionLost };
-    let room_data = room.receive_data(&info.sid)?;
+    let room_data = room.receive_data(&info.sid);
     let (peer, peer_inputs) = Peer::new(shared.endpoint.clone(), room.clone(), &info, params.topology);
 
     let (commands, command_inputs) = mpsc::channel::<Command>(COMMANDS);

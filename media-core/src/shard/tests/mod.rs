@@ -110,15 +110,37 @@ fn camera(group: u64) -> (Rig, super::TrackKey, usize) {
 
 #[test]
 fn a_viewer_that_keeps_asking_gets_the_cached_group_at_most_once_in_two_seconds() {
-    let (mut rig, _, viewer) = camera(50);
+    let (mut rig, track, viewer) = camera(50);
     assert_eq!(rig.got(viewer, 5000).len(), 50);
     rig.forget();
-    for _ in 0..400 {
+    for n in 0..400 {
         rig.pli(viewer, 5000);
         rig.pass(10);
+        if n % 40 == 0 {
+            let number = 50 + n / 40;
+            rig.feed(track, number, number as u32 * 3600, &delta(number as u8));
+        }
     }
-    let replays = rig.got(viewer, 5000).len() / 50;
+    let replays = (rig.got(viewer, 5000).len() - 10) / 50;
     assert!((1..=2).contains(&replays), "{replays} replays in 4 s");
+}
+
+#[test]
+fn a_source_that_has_stopped_is_not_shown_again_and_again() {
+    let (mut rig, track, viewer) = camera(50);
+    assert_eq!(rig.got(viewer, 5000).len(), 50);
+    rig.forget();
+    for _ in 0..35 {
+        rig.pli(viewer, 5000);
+        rig.pass(200);
+    }
+    assert_eq!(rig.got(viewer, 5000).len(), 50, "once: a decoder may have lost its way");
+    rig.feed(track, 50, 50 * 3600, &delta(0));
+    rig.pass(200);
+    rig.forget();
+    rig.pli(viewer, 5000);
+    rig.pass(200);
+    assert_eq!(rig.got(viewer, 5000).len(), 51, "it goes on");
 }
 
 #[test]

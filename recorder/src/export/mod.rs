@@ -21,6 +21,7 @@ use std::sync::Arc;
 /// A track to put in.
 #[derive(Clone, Debug)]
 pub struct ExportTrack {
+    /// Identity: tracks of one go into one file.
     pub participant: String,
     /// Names the files.
     pub participant_name: String,
@@ -184,13 +185,19 @@ fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the recording's file is damaged: its {what} is not readable"))
 }
 
-/// A name for files: nothing that a file system or a header minds.
+/// The longest name for files, bytes: file systems take 255, and endings come behind it.
+const MAX_NAME: usize = 200;
+
+/// A name for files: no character that a file system or a header minds, and not too long.
 pub fn plain_name(text: &str) -> String {
-    let plain: String = text
-        .chars()
-        .map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ') { c } else { '_' })
-        .take(80)
-        .collect();
+    let mut plain = String::new();
+    for c in text.chars().take(80) {
+        let c = if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ') { c } else { '_' };
+        if plain.len() + c.len_utf8() > MAX_NAME {
+            break;
+        }
+        plain.push(c);
+    }
     let plain = plain.trim_matches([' ', '.']).to_owned();
     if plain.is_empty() { "recording".to_owned() } else { plain }
 }

@@ -47,8 +47,8 @@ struct Next {
 
 pub(super) struct Movie {
     places: Vec<Place>,
-    /// Open files, by place.
-    files: BTreeMap<usize, File>,
+    /// The file that is open of each track, and whose place it is: parts of a track follow one another.
+    files: BTreeMap<u32, (usize, File)>,
     order: std::vec::IntoIter<Next>,
     head: Option<Vec<u8>>,
     length: u64,
@@ -137,12 +137,11 @@ impl Movie {
     }
 
     fn read(&mut self, number: usize, offset: u64, length: u64) -> io::Result<Vec<u8>> {
-        let file = match self.files.entry(number) {
-            std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
-            std::collections::btree_map::Entry::Vacant(free) => {
-                free.insert(File::open(&self.places[number].part.media)?)
-            }
-        };
+        let place = &self.places[number];
+        if self.files.get(&place.track).is_none_or(|(open, _)| *open != number) {
+            self.files.insert(place.track, (number, File::open(&place.part.media)?));
+        }
+        let (_, file) = self.files.get_mut(&place.track).ok_or_else(|| damaged("index"))?;
         let mut bytes = vec![0; usize::try_from(length).map_err(|_| damaged("index"))?];
         file.seek(SeekFrom::Start(offset))?;
         file.read_exact(&mut bytes)?;

@@ -189,6 +189,15 @@ fn everybody_and_every_screen_is_a_file_of_its_own() {
 }
 
 #[test]
+fn names_of_files_fit_into_file_systems() {
+    for (name, wanted) in [("", "recording"), (" .. ", "recording"), ("../a:b", "_a_b"), ("东门 1", "东门 1")] {
+        assert_eq!(plain_name(name), wanted);
+    }
+    assert_eq!(plain_name(&"𠮷".repeat(100)).len(), 200, "of four bytes each");
+    assert_eq!(plain_name(&"a".repeat(100)).len(), 80);
+}
+
+#[test]
 fn another_codec_goes_on_in_another_file_and_the_sound_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let tracks = vec![

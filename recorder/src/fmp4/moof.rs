@@ -4,7 +4,7 @@
 //! length is checked against what is there.
 
 /// The bit in a sample's flags that says that it can't be decoded alone (ISO/IEC 14496-12 8.8.3.1).
-const NOT_SYNC: u32 = 0x0001_0000;
+const NON_SYNC: u32 = 0x0001_0000;
 
 /// Bytes of a `trun` before its samples, from its version on.
 const RUN_HEAD: usize = 12;
@@ -81,7 +81,7 @@ pub fn with_sets(fragment: &[u8], sets: &[u8]) -> Result<Vec<u8>, MoofError> {
         let size = u32_at(moof, at + 4, end)?;
         let (sample, after) = rest.split_at_checked(size as usize).ok_or(MoofError::Bounds(at))?;
         rest = after;
-        if u32_at(moof, at + 8, end)? & NOT_SYNC == 0 {
+        if u32_at(moof, at + 8, end)? & NON_SYNC == 0 {
             out.extend_from_slice(sets);
             let more = u32::try_from(sets.len()).ok().and_then(|more| size.checked_add(more));
             out[at + 4..at + 8].copy_from_slice(&more.ok_or(MoofError::Bounds(at))?.to_be_bytes());
@@ -156,7 +156,7 @@ fn run(bytes: &[u8], start: usize, end: usize, moof: &mut Moof) -> Result<(), Mo
     for index in 0..count {
         moof.duration += u64::from(u32_at(bytes, at, end)?);
         moof.payload += u64::from(u32_at(bytes, at + 4, end)?);
-        let sync = u32_at(bytes, at + 8, end)? & NOT_SYNC == 0;
+        let sync = u32_at(bytes, at + 8, end)? & NON_SYNC == 0;
         moof.syncs += u32::from(sync);
         if index == 0 {
             moof.key = sync;

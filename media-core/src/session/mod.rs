@@ -5,6 +5,7 @@ pub mod data;
 pub mod dtls;
 pub mod flow;
 pub mod ice;
+pub mod srtp;
 
 use std::net::SocketAddr;
 

@@ -260,6 +260,12 @@ fn watch_media(platform: &Arc<Platform>, rooms: &Arc<Rooms>) {
         }),
         ("media_tcp_refused", "", "TCP connections closed because too many had shown nothing", |s| s.tcp_refused),
         ("media_tcp_expired", "", "TCP connections closed because no valid check came in time", |s| s.tcp_expired),
+        ("media_send_refused", "", "Packets for which there was no room while the system took none", |s| {
+            s.send_refused
+        }),
+        ("media_send_calls", "", "System calls that sent UDP packets", |s| s.send_calls),
+        ("media_send_divided", "", "Messages of several packets that the system divided", |s| s.send_divided),
+        ("media_send_waits", "", "Times that the system took no UDP packet and the rest waited", |s| s.send_waits),
         ("media_feed_oversized", "", "Adapter packets too long for a datagram", |s| s.feed_oversized),
         ("media_data_refused", "", "Lossy messages beyond what a participant may send", |s| s.data_refused),
         ("media_data_delayed", "", "Times a reliable message had to wait for its sender's budget", |s| s.data_delayed),

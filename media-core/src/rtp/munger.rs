@@ -29,6 +29,8 @@ pub struct Origin {
     pub seq: u64,
     /// Outgoing time is source time plus this, wrapping.
     pub timestamp_offset: u32,
+    /// The extended outgoing number, as [`Munger::next_out`] counts.
+    pub out: u64,
 }
 
 /// One outgoing stream. Numbers of sources are extended by [`super::seq::Extender`].
@@ -143,12 +145,18 @@ impl Munger {
             epoch: run.epoch,
             seq: run.src + offset,
             timestamp_offset: run.timestamp_offset,
+            out,
         })
     }
 
     /// The extended source number behind an outgoing one, if it is of the current source.
     pub fn source_seq(&self, sequence: u16) -> Option<u64> {
         self.origin(sequence).filter(|origin| origin.epoch == self.epoch).map(|origin| origin.seq)
+    }
+
+    /// The extended number that the next packet in order leaves with.
+    pub fn next_out(&self) -> u64 {
+        self.next_out
     }
 
     /// Switches so far.

@@ -5,15 +5,13 @@
 //! We are always the DTLS server: our offers say `actpass` and browsers answer
 //! `active`; our answers say `passive`.
 
+use super::srtp::{Opener, Sealer, SrtpPair, Suite};
 use bytes::BytesMut;
 use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
 use rtc_dtls::crypto::Certificate;
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc_shared::TransportProtocol;
-use rtc_srtp::context::Context;
-use rtc_srtp::crypto::RTCCryptoProvider;
-use rtc_srtp::protection_profile::ProtectionProfile;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,7 +36,6 @@ pub enum DtlsError {
 pub struct DtlsIdentity {
     config: Arc<HandshakeConfig>,
     fingerprint: String,
-    pub(crate) crypto: Arc<dyn RTCCryptoProvider>,
 }
 
 impl DtlsIdentity {
@@ -62,7 +59,7 @@ impl DtlsIdentity {
             .with_insecure_skip_verify(true)
             .build(false, None)
             .map_err(identity)?;
-        Ok(Self { config: Arc::new(config), fingerprint, crypto })
+        Ok(Self { config: Arc::new(config), fingerprint })
     }
 
     /// SHA-256 in the form of `a=fingerprint` (RFC 8122): `AB:CD:…`.
@@ -75,13 +72,6 @@ fn format_fingerprint(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
 
-/// SRTP contexts of one session, made from the handshake's keys.
-pub struct SrtpPair {
-    pub incoming: Context,
-    pub outgoing: Context,
-    pub profile: ProtectionProfile,
-}
-
 pub enum DtlsOutput {
     Application(BytesMut),
     /// The handshake is done and the peer is who its description said.
@@ -91,7 +81,6 @@ pub enum DtlsOutput {
 
 pub struct Dtls {
     endpoint: Endpoint,
-    identity: Arc<DtlsIdentity>,
     connected: bool,
 }
 
@@ -99,7 +88,7 @@ impl Dtls {
     pub fn new(identity: Arc<DtlsIdentity>) -> Self {
         let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9);
         let endpoint = Endpoint::new(local, TransportProtocol::UDP, Some(identity.config.clone()));
-        Self { endpoint, identity, connected: false }
+        Self { endpoint, connected: false }
     }
 
     pub fn is_connected(&self) -> bool {
@@ -165,25 +154,25 @@ impl Dtls {
         if !shown.eq_ignore_ascii_case(fingerprint) {
             return Err(DtlsError::Fingerprint);
         }
-        let profile = match state.srtp_protection_profile() {
-            SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => ProtectionProfile::AeadAes128Gcm,
-            SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm => ProtectionProfile::AeadAes256Gcm,
-            SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
+        let suite = match state.srtp_protection_profile() {
+            SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => Suite::AeadAes128Gcm,
+            SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm => Suite::AeadAes256Gcm,
+            SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => Suite::Aes128CmSha1_80,
             _ => return Err(DtlsError::NoProfile),
         };
-        let (key, salt) = (profile.key_len(), profile.salt_len());
-        let handshake = |error: rtc_shared::error::Error| DtlsError::Handshake(error.to_string());
-        let material = state.export_keying_material("EXTRACTOR-dtls_srtp", &[], 2 * (key + salt)).map_err(handshake)?;
+        tracing::debug!(?suite, "dtls connected");
+        let (key, salt) = (suite.key_length(), suite.salt_length());
+        let material = state
+            .export_keying_material("EXTRACTOR-dtls_srtp", &[], 2 * (key + salt))
+            .map_err(|error| DtlsError::Handshake(error.to_string()))?;
         let bytes: &[u8] = material.as_ref();
         let (keys, salts) = bytes.split_at(2 * key);
         let (client_key, server_key) = keys.split_at(key);
         let (client_salt, server_salt) = salts.split_at(salt);
-        let crypto = self.identity.crypto.crypto();
-        let replay = || Some(rtc_srtp::option::srtp_replay_protection(1024));
-        let replay_control = || Some(rtc_srtp::option::srtcp_replay_protection(128));
-        let incoming =
-            Context::new(client_key, client_salt, profile, replay(), replay_control(), crypto).map_err(handshake)?;
-        let outgoing = Context::new(server_key, server_salt, profile, None, None, crypto).map_err(handshake)?;
-        Ok(SrtpPair { incoming, outgoing, profile })
+        let none = |_| DtlsError::NoProfile;
+        Ok(SrtpPair {
+            incoming: Opener::new(suite, client_key, client_salt).map_err(none)?,
+            outgoing: Sealer::new(suite, server_key, server_salt).map_err(none)?,
+        })
     }
 }

@@ -3,11 +3,16 @@
 
 pub mod data;
 pub mod dtls;
+pub mod egress;
 pub mod flow;
 pub mod ice;
 pub mod srtp;
+pub mod webrtc;
 
+use egress::Egress;
 use std::net::SocketAddr;
+use std::time::Instant;
+use webrtc::{SessionEvent, WebRtc};
 
 /// How datagrams reach a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,4 +20,122 @@ pub enum Path {
     /// A framed TCP connection (RFC 4571), by the shard's connection number.
     Tcp(usize),
     Udp(SocketAddr),
+}
+
+/// One peer: how what it sends is opened, and what is for it sealed.
+pub enum Session {
+    WebRtc(Box<WebRtc>),
+}
+
+impl Session {
+    /// Opens an RTP packet where it is; returns its plain length, or nothing for what is not the peer's.
+    pub fn open_rtp(&mut self, packet: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::WebRtc(session) => session.srtp_mut()?.incoming.open_rtp(packet).ok(),
+        }
+    }
+
+    /// As [`Self::open_rtp`], for an RTCP compound.
+    pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::WebRtc(session) => session.srtp_mut()?.incoming.open_rtcp(packet).ok(),
+        }
+    }
+
+    /// Seals the RTP packet at the end of `buffer`, from `start` on, `header` bytes of it its header;
+    /// says whether it can be sent.
+    pub fn seal_rtp(&self, buffer: &mut Vec<u8>, start: usize, header: usize, rollover: u32) -> bool {
+        match self {
+            Self::WebRtc(session) => {
+                let Some(srtp) = session.srtp() else { return false };
+                srtp.outgoing.seal_rtp(buffer, start, header, rollover);
+                true
+            }
+        }
+    }
+
+    /// As [`Self::seal_rtp`], for an RTCP compound.
+    pub fn seal_rtcp(&mut self, buffer: &mut Vec<u8>, start: usize) -> bool {
+        match self {
+            Self::WebRtc(session) => {
+                let Some(srtp) = session.srtp_mut() else { return false };
+                srtp.outgoing.seal_rtcp(buffer, start);
+                true
+            }
+        }
+    }
+
+    /// Where media goes, once that is known.
+    pub fn rtp_path(&self) -> Option<Path> {
+        match self {
+            Self::WebRtc(session) => session.ice.path(),
+        }
+    }
+
+    /// Where RTCP goes.
+    pub fn rtcp_path(&self) -> Option<Path> {
+        match self {
+            Self::WebRtc(session) => session.ice.path(),
+        }
+    }
+
+    /// All ways by which the peer may come.
+    pub fn paths(&self) -> &[Path] {
+        match self {
+            Self::WebRtc(session) => session.paths(),
+        }
+    }
+
+    /// A way that is gone, or another peer's now.
+    pub fn forget_path(&mut self, path: Path) {
+        match self {
+            Self::WebRtc(session) => session.forget_path(path),
+        }
+    }
+
+    pub fn is_connected(&self) -> bool {
+        match self {
+            Self::WebRtc(session) => session.is_connected(),
+        }
+    }
+
+    pub fn is_failed(&self) -> bool {
+        match self {
+            Self::WebRtc(session) => session.is_failed(),
+        }
+    }
+
+    pub fn fail(&mut self, why: String) {
+        match self {
+            Self::WebRtc(session) => session.fail(why),
+        }
+    }
+
+    /// What has become of it since the last call, oldest first.
+    pub fn poll_event(&mut self) -> Option<SessionEvent> {
+        match self {
+            Self::WebRtc(session) => session.poll_event(),
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do of its own; it may also be called at any time.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::WebRtc(session) => session.poll_timeout(),
+        }
+    }
+
+    /// What is due. `slot` is the sender's place in `egress`.
+    pub fn handle_timeout(&mut self, slot: usize, egress: &mut Egress, now: Instant) {
+        match self {
+            Self::WebRtc(session) => session.handle_timeout(slot, egress, now),
+        }
+    }
+
+    /// Says goodbye.
+    pub fn close(&mut self, slot: usize, egress: &mut Egress, now: Instant) {
+        match self {
+            Self::WebRtc(session) => session.close(slot, egress, now),
+        }
+    }
 }

@@ -42,6 +42,12 @@ pub enum SrtpError {
     Unencrypted,
 }
 
+/// Both directions of one peer.
+pub struct SrtpPair {
+    pub incoming: Opener,
+    pub outgoing: Sealer,
+}
+
 /// What we send, sealed. Numbering of RTP streams is the sender's ([`Rollover`]).
 pub struct Sealer {
     rtp: Keys,

@@ -7,6 +7,7 @@ use crate::media::{CodecParams, Keyframes, Kind, Source};
 use crate::session::dtls::DtlsIdentity;
 use crate::session::flow::DataLink;
 use crate::session::ice::IceCredentials;
+pub use crate::session::webrtc::SessionEvent as TransportEvent;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,18 +107,6 @@ pub struct TransportInit {
     pub data: DataLink,
     /// The other connection of the same participant: what one learns of the way, both know.
     pub pair: Option<TransportKey>,
-}
-
-#[derive(Debug)]
-pub enum TransportEvent {
-    /// ICE and DTLS are done.
-    Connected,
-    /// No ICE check for a while; it may come back.
-    Disconnected,
-    /// It will not come back.
-    Failed(String),
-    /// The peer is back after `Disconnected`.
-    Recovered,
 }
 
 /// A track as its shard knows it.

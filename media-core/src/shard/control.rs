@@ -8,6 +8,7 @@ use super::track::{ClockPoint, Track};
 use super::transport::Transport;
 use super::{Command, SubKey, TrackKey, TransportKey};
 use crate::session::Path;
+use crate::session::srtp::Rollover;
 use rand::Rng;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -37,13 +38,16 @@ impl ShardCore {
             Command::AddTransport { key, init } => {
                 self.ufrags.insert(init.local_ice.ufrag.to_string(), key);
                 let ssrc = self.random.random_range(1..u32::MAX);
-                self.transports.insert(key, Transport::new(key, init, ssrc, now));
+                let at = self.transports.insert(key, Transport::new(key, init, ssrc, now));
+                if let Some(transport) = self.transports.at_mut(at) {
+                    transport.slot = at.slot;
+                }
                 self.schedule(key, now + super::core::TICK_IDLE);
             }
             Command::Configure { key, config } => self.configure(key, config, now),
             Command::Keyframe { track, sub } => self.request_keyframe_for(track, sub, now),
             Command::Mute { track, muted } => {
-                let Some(state) = self.tracks.get_mut(&track) else { return };
+                let Some(state) = self.tracks.get_mut(track) else { return };
                 if std::mem::replace(&mut state.config.muted, muted) == muted {
                     return;
                 }
@@ -59,16 +63,20 @@ impl ShardCore {
             }
             Command::RemoveSub { track, sub } => self.remove_sub(track, sub, now),
             Command::RemoveTrack { track } => {
-                let layers = self.tracks.get(&track).map_or(0, |state| state.layers.len());
+                let Some(at) = self.tracks.find(track) else { return };
+                let layers = self.tracks.at(at).map_or(0, |state| state.layers.len());
                 for layer in 0..layers {
-                    self.finish_order(track, layer, now);
+                    self.finish_order(at, layer, now);
                 }
-                self.tracks.remove(&track);
+                self.tracks.remove(track);
             }
             Command::RemoveTransport { key } => self.remove_transport(key, now),
             Command::SendData { transport, kind, payload } => {
-                if let Some(transport) = self.transports.get_mut(&transport) {
-                    transport.send_data(kind, payload, &mut self.egress, now);
+                if let Some(transport) = self.transports.get_mut(transport) {
+                    let slot = transport.slot;
+                    if let Some(session) = transport.webrtc() {
+                        session.send_data(slot, kind, payload, &mut self.egress, now);
+                    }
                     let (at, key) = (transport.next_timeout(), transport.key);
                     self.schedule(key, at);
                 }
@@ -81,8 +89,8 @@ impl ShardCore {
             // The loop's affairs.
             Command::Snapshot { .. } | Command::Stop => {}
             Command::Want { track: key, sub, layer, paused } => {
-                if let Some(track) = self.tracks.get_mut(&key)
-                    && let Some(sub) = track.subs.iter_mut().find(|other| other.key == sub)
+                if let Some(track) = self.tracks.get_mut(key)
+                    && let Some(sub) = track.subs.get_mut(sub)
                 {
                     sub.wish = usize::from(layer);
                     if sub.paused && !paused {
@@ -103,11 +111,11 @@ impl ShardCore {
     }
 
     fn add_sub(&mut self, key: TrackKey, sub: SubKey, sink: Sink, now: Instant) {
-        let Some(track) = self.tracks.get_mut(&key) else { return };
-        if track.subs.iter().any(|other| other.key == sub) {
+        let Some(track) = self.tracks.get_mut(key) else { return };
+        if track.subs.find(sub).is_some() {
             return;
         }
-        track.subs.push(Sub::new(sub, sink, track.config.codec.clock_rate, &mut self.random, now));
+        track.subs.insert(sub, Sub::new(sub, sink, track.config.codec.clock_rate, &mut self.random, now));
         self.update_wanted(key, now);
         self.start_waiting_subs(key, now);
     }
@@ -115,8 +123,9 @@ impl ShardCore {
     /// A section was agreed for a subscription, or changed. One that the room has ended meanwhile
     /// is not there to be placed.
     fn place_sub(&mut self, transport: TransportKey, section: &SendSection, ready_at: Instant, now: Instant) {
-        let Some(track) = self.tracks.get_mut(&section.track) else { return };
-        let Some(sub) = track.subs.iter_mut().find(|sub| sub.key == section.sub) else { return };
+        let Some(transport) = self.transports.find(transport) else { return };
+        let Some(track) = self.tracks.get_mut(section.track) else { return };
+        let Some(sub) = track.subs.get_mut(section.sub) else { return };
         let outgoing = Outgoing {
             transport,
             mid: section.mid.clone(),
@@ -126,6 +135,8 @@ impl ShardCore {
             rtx_pt: section.rtx_pt,
             red_pt: section.red_pt,
             rtx_sequence: 1,
+            rollover: Rollover::default(),
+            rtx_rollover: Rollover::default(),
             packets: 0,
             octets: 0,
             last_report: None,
@@ -138,7 +149,7 @@ impl ShardCore {
     }
 
     fn displace_sub(&mut self, key: TrackKey, sub: SubKey, now: Instant) {
-        let found = self.tracks.get_mut(&key).and_then(|track| track.subs.iter_mut().find(|other| other.key == sub));
+        let found = self.tracks.get_mut(key).and_then(|track| track.subs.get_mut(sub));
         if let Some(sub) = found {
             sub.displace();
             self.update_wanted(key, now);
@@ -146,8 +157,8 @@ impl ShardCore {
     }
 
     fn remove_sub(&mut self, key: TrackKey, sub: SubKey, now: Instant) {
-        if let Some(track) = self.tracks.get_mut(&key) {
-            track.subs.retain(|other| other.key != sub);
+        if let Some(track) = self.tracks.get_mut(key) {
+            track.subs.remove(sub);
         }
         self.update_wanted(key, now);
     }
@@ -155,13 +166,14 @@ impl ShardCore {
     /// Gives subscriptions that have nothing yet the cached group, or asks for a keyframe.
     pub(super) fn start_waiting_subs(&mut self, key: TrackKey, now: Instant) {
         let transports = &self.transports;
-        let Some(track) = self.tracks.get_mut(&key) else { return };
+        let Some(track) = self.tracks.get_mut(key) else { return };
         if track.config.muted || !track.is_video() {
             return;
         }
         let Track { subs, gop, paces, .. } = track;
         let mut wanting: SmallVec<[usize; 3]> = SmallVec::new();
-        for sub in subs.iter_mut().filter(|sub| sub.current.is_none() && !sub.paused) {
+        let mut bursting: SmallVec<[SubKey; 8]> = SmallVec::new();
+        for sub in subs.values_mut().filter(|sub| sub.current.is_none() && !sub.paused) {
             if !ready_for_media(sub, transports, now) {
                 if now < sub.ready_at {
                     self.delayed.push((sub.ready_at, key));
@@ -172,7 +184,7 @@ impl ShardCore {
                 Some(gop) if !gop.is_empty() => {
                     let group: Vec<_> = gop.iter().cloned().collect();
                     sub.begin_burst(group.iter(), now);
-                    self.bursting.push((key, sub.key));
+                    bursting.push(sub.key);
                 }
                 Some(_) => {}
                 None => {
@@ -181,6 +193,9 @@ impl ShardCore {
                     wanting.extend(target.filter(|target| !wanting.contains(target)));
                 }
             }
+        }
+        for sub in bursting {
+            self.burst_later(key, sub);
         }
         for layer in wanting {
             self.request_keyframe(key, layer, now);
@@ -202,14 +217,14 @@ impl ShardCore {
 
     /// A reader asks for a keyframe: of the layer it is on, or is to be on.
     fn request_keyframe_for(&mut self, key: TrackKey, sub: SubKey, now: Instant) {
-        let Some(track) = self.tracks.get(&key) else { return };
-        let Some(sub) = track.subs.iter().find(|other| other.key == sub) else { return };
+        let Some(track) = self.tracks.get(key) else { return };
+        let Some(sub) = track.subs.get(sub) else { return };
         let layer = sub.current.or_else(|| super::layers::choose(&track.paces, sub.wish)).unwrap_or(0);
         self.request_keyframe(key, layer, now);
     }
 
     pub(super) fn configure(&mut self, key: TransportKey, config: Arc<TransportConfig>, now: Instant) {
-        let Some(transport) = self.transports.get_mut(&key) else { return };
+        let Some(transport) = self.transports.get_mut(key) else { return };
         self.ufrags.insert(config.local_ice.ufrag.to_string(), key);
         transport.configure(config.clone());
         // Where the peer offered, our answer is still on its way: what is sent before it has been
@@ -230,7 +245,7 @@ impl ShardCore {
             self.place_sub(key, section, now + delay, now);
         }
         if config.receive.iter().any(|section| section.track.is_some())
-            && let Some(transport) = self.transports.get_mut(&key)
+            && let Some(transport) = self.transports.get_mut(key)
         {
             // What is lost of the first pictures is asked for at once.
             transport.next_tick = transport.next_tick.min(now + super::periodic::TICK_BUSY);
@@ -238,7 +253,7 @@ impl ShardCore {
             self.schedule(key, at);
         }
         for section in &config.receive {
-            let Some(track) = section.track.and_then(|track| self.tracks.get_mut(&track)) else { continue };
+            let Some(track) = section.track.and_then(|track| self.tracks.get_mut(track)) else { continue };
             track.publisher = Some(key);
             if section.rids.len() > track.layers.len() {
                 let mut config = track.config.clone();
@@ -252,11 +267,13 @@ impl ShardCore {
     }
 
     pub(super) fn remove_transport(&mut self, key: TransportKey, now: Instant) {
-        let Some(mut transport) = self.transports.remove(&key) else { return };
-        self.data_of_the_gone.add(transport.data_counts());
+        let Some(mut transport) = self.transports.remove(key) else { return };
+        if let Some(session) = transport.webrtc() {
+            self.data_of_the_gone.add(session.data_counts());
+        }
         transport.close(&mut self.egress, now);
         self.ufrags.retain(|_, owner| *owner != key);
-        for path in transport.paths() {
+        for path in transport.session.paths() {
             self.paths.remove(path);
             self.lost_paths.push(*path);
         }
@@ -267,10 +284,10 @@ impl ShardCore {
     }
 
     pub(super) fn lose_path(&mut self, path: Path) {
-        if let Some(key) = self.paths.remove(&path)
-            && let Some(transport) = self.transports.get_mut(&key)
+        if let Some(at) = self.paths.remove(&path)
+            && let Some(transport) = self.transports.at_mut(at)
         {
-            transport.forget_path(path);
+            transport.session.forget_path(path);
         }
     }
 }

@@ -3,19 +3,22 @@
 //! around it is [`super::run`]; tests drive it in virtual time.
 
 use super::config::ShardConfig;
-use super::egress::Egress;
+use super::ingress::Fan;
+use super::table::{KeyMap, SubAt, Table, TransportAt};
 use super::track::Track;
 use super::transport::Transport;
 use super::{Command, RoomKey, ShardEvent, ShardStats, SubKey, TrackKey, TransportKey};
 use crate::clock::RoomClock;
 use crate::media::SourcePacket;
-use crate::session::Path;
+use crate::session::egress::Egress;
 use crate::session::flow::DataCounts;
+use crate::session::{Path, Session};
+use bytes::{Bytes, BytesMut};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rtc_srtp::crypto::RTCCryptoProvider;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +34,18 @@ pub(super) struct Room {
     pub(super) speaking: bool,
 }
 
+/// Work that waits until what it produced so far has left.
+pub(super) enum Rest {
+    /// Packets that wait their turn, [`ShardCore::send_bursts`].
+    Bursts,
+    /// A packet that has reached only a part of its readers.
+    Fan(Fan),
+    Feed(TrackKey, std::vec::IntoIter<SourcePacket>),
+}
+
+/// Payloads of received packets share memory in pieces of this size.
+const CHUNK: usize = 64 << 10;
+
 pub(super) struct ShardCore {
     pub(super) config: ShardConfig,
     pub(super) clock: RoomClock,
@@ -38,16 +53,21 @@ pub(super) struct ShardCore {
     pub(super) crypto: Arc<dyn RTCCryptoProvider>,
     /// What is to leave; whoever drives the core takes it after each call.
     pub(super) egress: Egress,
-    pub(super) transports: HashMap<TransportKey, Transport>,
+    pub(super) rest: VecDeque<Rest>,
+    /// Room for payloads of received packets.
+    chunk: BytesMut,
+    started: Instant,
+    pub(super) transports: Table<TransportKey, Transport>,
     pub(super) ufrags: HashMap<String, TransportKey>,
-    pub(super) paths: HashMap<Path, TransportKey>,
+    /// Anybody's addresses: hashed with a secret of this process.
+    pub(super) paths: foldhash::HashMap<Path, TransportAt>,
     /// Paths that no transport uses any more: the loop closes those that are connections.
     pub(super) lost_paths: Vec<Path>,
-    pub(super) tracks: HashMap<TrackKey, Track>,
-    pub(super) rooms: HashMap<RoomKey, Room>,
+    pub(super) tracks: Table<TrackKey, Track>,
+    pub(super) rooms: KeyMap<RoomKey, Room>,
     pub(super) timers: BinaryHeap<Reverse<(Instant, TransportKey)>>,
-    /// Subscriptions with a cached group still to send.
-    pub(super) bursting: Vec<(TrackKey, SubKey)>,
+    /// Subscriptions with packets that wait their turn.
+    pub(super) bursting: VecDeque<SubAt>,
     /// Tracks with a subscription that may start at a later moment.
     pub(super) delayed: Vec<(Instant, TrackKey)>,
     /// Fed tracks with a keyframe request that was too soon after another.
@@ -73,14 +93,17 @@ impl ShardCore {
             random: StdRng::from_seed(seed),
             crypto,
             egress: Egress::default(),
-            transports: HashMap::new(),
+            rest: VecDeque::new(),
+            chunk: BytesMut::new(),
+            started: now,
+            transports: Table::default(),
             ufrags: HashMap::new(),
-            paths: HashMap::new(),
+            paths: foldhash::HashMap::default(),
             lost_paths: Vec::new(),
-            tracks: HashMap::new(),
-            rooms: HashMap::new(),
+            tracks: Table::default(),
+            rooms: KeyMap::default(),
             timers: BinaryHeap::new(),
-            bursting: Vec::new(),
+            bursting: VecDeque::new(),
             delayed: Vec::new(),
             held_back: Vec::new(),
             next_levels: now + LEVELS_EVERY,
@@ -99,6 +122,7 @@ impl ShardCore {
 
     /// Everything that is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.finish_rest(now);
         self.guarded("starting subscriptions", |core| core.start_delayed(now));
         self.guarded("sending cached groups", |core| core.send_bursts(now));
         self.guarded("asking for keyframes", |core| core.serve_held_back(now));
@@ -109,11 +133,64 @@ impl ShardCore {
         }
     }
 
+    /// Whether what was produced should leave before more is asked of the core.
+    pub fn must_flush(&self) -> bool {
+        self.egress.is_full() || !self.rest.is_empty()
+    }
+
+    /// Goes on with what had to wait for room; to be called until [`Self::must_flush`] says no.
+    pub fn go_on(&mut self, now: Instant) {
+        while !self.egress.is_full()
+            && let Some(rest) = self.rest.pop_front()
+        {
+            self.guarded("going on with what waited", |core| match rest {
+                Rest::Bursts => core.send_bursts(now),
+                Rest::Fan(fan) => core.hand_out(fan, now),
+                Rest::Feed(track, batch) => core.feed_all(track, batch, now),
+            });
+        }
+    }
+
+    /// For whoever asks for more without having made room: bounds are the egress's own then.
+    pub(super) fn finish_rest(&mut self, now: Instant) {
+        if !self.rest.is_empty() {
+            let blocked = self.egress.is_blocked();
+            self.egress.set_blocked(true);
+            self.go_on(now);
+            self.egress.set_blocked(blocked);
+        }
+    }
+
+    /// Milliseconds since the start, by which packets are paced.
+    pub(super) fn millisecond(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_millis() as u64
+    }
+
+    /// A subscription has packets that wait their turn.
+    pub(super) fn burst_later(&mut self, track: TrackKey, sub: SubKey) {
+        let Some(track) = self.tracks.find(track) else { return };
+        let Some(sub) = self.tracks.at(track).and_then(|track| track.subs.find(sub)) else { return };
+        let at = SubAt { track, sub };
+        if !self.bursting.contains(&at) {
+            self.bursting.push_back(at);
+        }
+    }
+
+    /// A payload in memory that it shares with others.
+    pub(super) fn keep(&mut self, payload: &[u8]) -> Bytes {
+        if self.chunk.capacity() < payload.len() {
+            self.chunk = BytesMut::with_capacity(CHUNK.max(payload.len()));
+        }
+        self.chunk.extend_from_slice(payload);
+        self.chunk.split().freeze()
+    }
+
     /// What the control side asks for. A panic ends the transport it was for.
     pub fn command(&mut self, command: Command, now: Instant) {
+        self.finish_rest(now);
         let transport = command.transport();
         if !self.guarded("carrying out a command", |core| core.carry_out(command, now))
-            && let Some(transport) = transport.and_then(|key| self.transports.get_mut(&key))
+            && let Some(transport) = transport.and_then(|key| self.transports.get_mut(key))
         {
             transport.fail("an internal fault while carrying out a command".into());
         }
@@ -121,13 +198,23 @@ impl ShardCore {
 
     /// Packets of an adapter.
     pub fn feed(&mut self, track: TrackKey, batch: Vec<SourcePacket>, now: Instant) {
-        let whole = self.guarded("forwarding an adapter's packets", |core| {
-            for packet in batch {
-                core.feed_one(track, packet, now);
-            }
-        });
-        if !whole && let Some(track) = self.tracks.get_mut(&track) {
+        self.finish_rest(now);
+        let whole =
+            self.guarded("forwarding an adapter's packets", |core| core.feed_all(track, batch.into_iter(), now));
+        if !whole && let Some(track) = self.tracks.get_mut(track) {
             track.begin_anew();
+        }
+    }
+
+    fn feed_all(&mut self, track: TrackKey, mut batch: std::vec::IntoIter<SourcePacket>, now: Instant) {
+        for packet in batch.by_ref() {
+            self.feed_one(track, packet, now);
+            if self.must_flush() {
+                break;
+            }
+        }
+        if !batch.as_slice().is_empty() {
+            self.rest.push_back(Rest::Feed(track, batch));
         }
     }
 
@@ -151,7 +238,10 @@ impl ShardCore {
     /// Counts of its own; the loop adds those of the sockets.
     pub fn snapshot(&self) -> ShardStats {
         let mut data = self.data_of_the_gone;
-        self.transports.values().for_each(|transport| data.add(transport.data_counts()));
+        for transport in self.transports.values() {
+            let Session::WebRtc(session) = &transport.session;
+            data.add(session.data_counts());
+        }
         ShardStats {
             transports: self.transports.len() as u64,
             tracks: self.tracks.len() as u64,
@@ -159,6 +249,7 @@ impl ShardCore {
             data_refused: data.refused,
             data_delayed: data.delayed,
             data_unsent: data.unsent,
+            send_refused: self.egress.refused,
             ..self.stats.clone()
         }
     }

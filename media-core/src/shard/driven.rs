@@ -77,19 +77,19 @@ impl DrivenShard {
     pub fn tables(&self) -> Tables {
         let subs = |track: &super::track::Track| {
             let mut subs = Subs::default();
-            for sub in &track.subs {
+            for sub in track.subs.values() {
                 match &sub.sink {
                     Sink::Unplaced => drop(subs.unplaced.insert(sub.key)),
                     Sink::Tap { .. } => drop(subs.taps.insert(sub.key)),
-                    Sink::Transport(outgoing) => drop(subs.placed.insert(sub.key, outgoing.transport)),
+                    Sink::Transport(outgoing) => drop(subs.placed.insert(sub.key, outgoing.transport.key)),
                 }
             }
             subs
         };
         Tables {
             rooms: self.core.rooms.keys().copied().collect(),
-            transports: self.core.transports.keys().copied().collect(),
-            tracks: self.core.tracks.iter().map(|(key, track)| (*key, subs(track))).collect(),
+            transports: self.core.transports.iter().map(|(key, _)| key).collect(),
+            tracks: self.core.tracks.iter().map(|(key, track)| (key, subs(track))).collect(),
         }
     }
 

@@ -1,57 +1,41 @@
 //! Packets towards subscribers: numbered for each, sealed, sent; cached groups in steps.
 
-use super::core::ShardCore;
-use super::sub::{Sink, Sub};
-use super::transport::Transport;
+use super::config::ExtensionIds;
+use super::core::{Rest, ShardCore};
+use super::sub::{Outgoing, Sent, Sink, Sub, rewrite_vp8};
+use super::table::Table;
+use super::transport::{Outbound, Transport};
 use super::{TrackKey, TransportKey};
-use crate::media::{AudioLevel, MediaPacket};
+use crate::media::{AudioLevel, Codec, MediaPacket};
+use crate::rtp::munger::Mapped;
 use crate::rtp::packet::RtpHeader;
 use crate::rtp::rtcp::{self};
-use crate::session::Path;
+use crate::session::egress::Egress;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 use std::time::Instant;
 
-/// Packets that are to leave, in order.
-#[derive(Default)]
-pub(super) struct Egress {
-    pub(super) bytes: Vec<u8>,
-    /// Start and length in `bytes`.
-    pub(super) queue: Vec<(usize, usize, Path)>,
-}
-
-impl Egress {
-    pub fn push(&mut self, packet: &[u8], path: Path) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(packet);
-        self.queue.push((start, packet.len(), path));
-    }
-
-    pub fn is_full(&self) -> bool {
-        self.queue.len() >= 512
-    }
-
-    pub fn clear(&mut self) {
-        self.queue.clear();
-        self.bytes.clear();
-    }
-}
-
 impl ShardCore {
-    /// Cached groups leave in steps, so that the receiver's socket buffer holds.
+    /// Packets that wait their turn leave in steps, so that receivers' socket buffers hold, and
+    /// several for one peer together.
     pub(super) fn send_bursts(&mut self, now: Instant) {
-        let mut bursting = std::mem::take(&mut self.bursting);
-        bursting.retain(|&(key, sub)| {
-            let Some(track) = self.tracks.get_mut(&key) else { return false };
+        let millisecond = self.millisecond(now);
+        for _ in 0..self.bursting.len() {
+            if self.egress.is_full() {
+                self.rest.push_back(Rest::Bursts);
+                return;
+            }
+            let Some(at) = self.bursting.pop_front() else { return };
+            let Some(track) = self.tracks.at_mut(at.track) else { continue };
             let codec = track.config.codec.codec;
-            let Some(sub) = track.subs.iter_mut().find(|other| other.key == sub) else { return false };
-            for _ in 0..sub.burst_step() {
-                let Some((packet, timestamp)) = sub.burst.pop_front() else { return false };
+            let Some(sub) = track.subs.at_mut(at.sub) else { continue };
+            while !sub.burst.is_empty() && sub.may_send(millisecond) {
+                let Some((packet, timestamp)) = sub.burst.pop_front() else { break };
                 deliver(sub, &packet, timestamp, codec, &mut self.transports, &mut self.egress, now);
             }
-            !sub.burst.is_empty()
-        });
-        self.bursting.extend(bursting);
+            if !sub.burst.is_empty() {
+                self.bursting.push_back(at);
+            }
+        }
     }
 
     /// Asks fed tracks for keyframes that were wanted too soon after others, unless one came since.
@@ -65,15 +49,14 @@ impl ShardCore {
             at > now
         });
         for key in due {
-            if self.tracks.get(&key).and_then(|track| track.layers.first()).is_some_and(|layer| layer.keyframe_pending)
-            {
+            if self.tracks.get(key).and_then(|track| track.layers.first()).is_some_and(|layer| layer.keyframe_pending) {
                 self.request_keyframe(key, 0, now);
             }
         }
     }
 
     pub(super) fn request_keyframe(&mut self, key: TrackKey, layer: usize, now: Instant) {
-        let Some(track) = self.tracks.get_mut(&key).filter(|track| track.is_video()) else { return };
+        let Some(track) = self.tracks.get_mut(key).filter(|track| track.is_video()) else { return };
         if let Some(feed) = &track.config.feed {
             let feed = feed.clone();
             if track.gop.is_some() {
@@ -93,7 +76,7 @@ impl ShardCore {
         if !track.may_request_keyframe(layer, now) {
             return;
         }
-        let Some(transport) = self.transports.get_mut(&publisher) else { return };
+        let Some(transport) = self.transports.get_mut(publisher) else { return };
         let Some(section) = transport
             .config
             .as_ref()
@@ -111,53 +94,140 @@ impl ShardCore {
     }
 }
 
-pub(super) fn ready_for_media(sub: &Sub, transports: &HashMap<TransportKey, Transport>, now: Instant) -> bool {
+pub(super) fn ready_for_media(sub: &Sub, transports: &Table<TransportKey, Transport>, now: Instant) -> bool {
     if now < sub.ready_at {
         return false;
     }
     match &sub.sink {
         Sink::Unplaced => false,
         Sink::Tap { .. } => true,
-        Sink::Transport(outgoing) => transports.get(&outgoing.transport).is_some_and(Transport::is_connected),
+        Sink::Transport(outgoing) => transports.at(outgoing.transport).is_some_and(Transport::is_connected),
     }
 }
 
+/// A packet to one reader: numbered for it, written and sealed where it is sent from.
 pub(super) fn deliver(
     sub: &mut Sub,
     packet: &MediaPacket,
     timestamp: u32,
-    codec: crate::media::Codec,
-    transports: &mut HashMap<TransportKey, Transport>,
+    codec: Codec,
+    transports: &mut Table<TransportKey, Transport>,
     egress: &mut Egress,
     now: Instant,
 ) {
-    let Some(ready) = sub.prepare(packet, timestamp, codec, now) else { return };
-    let Sink::Transport(outgoing) = &mut sub.sink else {
-        sub.deliver_tap(ready, packet);
+    let Some(mapped) = sub.number(packet, timestamp, now) else { return };
+    let Sink::Transport(outgoing) = &sub.sink else {
+        sub.deliver_tap(mapped, packet, codec);
         return;
     };
-    let Some(transport) = transports.get_mut(&outgoing.transport) else { return };
-    let ids = transport.config.as_ref().map(|config| config.extensions).unwrap_or_default();
+    let Some(transport) = transports.at_mut(outgoing.transport) else { return };
+    send_media(sub, packet, mapped, codec, transport, egress);
+}
+
+/// What a peer's section says of a packet beside its payload.
+struct Extras<'a> {
+    mid: &'a [u8],
+    level: Option<[u8; 1]>,
+}
+
+impl<'a> Extras<'a> {
+    fn of(outgoing: &'a Outgoing, packet: &MediaPacket) -> Self {
+        Self { mid: outgoing.mid.as_bytes(), level: packet.level.map(AudioLevel::build) }
+    }
+
+    fn list(&self, ids: ExtensionIds) -> SmallVec<[(u8, &[u8]); 2]> {
+        let mut list: SmallVec<[(u8, &[u8]); 2]> = SmallVec::new();
+        if ids.mid != 0 {
+            list.push((ids.mid, self.mid));
+        }
+        if let Some(level) = &self.level
+            && ids.audio_level != 0
+        {
+            list.push((ids.audio_level, level));
+        }
+        list
+    }
+}
+
+/// The payload for this reader and its type: with redundancy for those who take it.
+fn payload_of<'a>(outgoing: &Outgoing, packet: &'a MediaPacket) -> (&'a [u8], u8) {
+    let red = packet.red.as_ref().zip(outgoing.red_pt);
+    red.map_or((&packet.payload, outgoing.pt), |(payload, payload_type)| (payload, payload_type))
+}
+
+fn send_media(
+    sub: &mut Sub,
+    packet: &MediaPacket,
+    mapped: Mapped,
+    codec: Codec,
+    transport: &Transport,
+    egress: &mut Egress,
+) {
+    let Sub { sink: Sink::Transport(outgoing), vp8, epochs, .. } = sub else { return };
+    let rollover = outgoing.rollover.send(mapped.sequence);
+    let (payload, payload_type) = payload_of(outgoing, packet);
     let header = RtpHeader {
-        marker: ready.marker,
-        payload_type: if ready.red { outgoing.red_pt.unwrap_or(outgoing.pt) } else { outgoing.pt },
-        sequence: ready.sequence,
-        timestamp: ready.timestamp,
+        marker: packet.marker,
+        payload_type,
+        sequence: mapped.sequence,
+        timestamp: mapped.timestamp,
         ssrc: outgoing.ssrc,
         csrc_count: 0,
     };
-    let level = packet.level.map(AudioLevel::build);
-    let mut extensions: SmallVec<[(u8, &[u8]); 2]> = SmallVec::new();
-    if ids.mid != 0 {
-        extensions.push((ids.mid, outgoing.mid.as_bytes()));
-    }
-    if let Some(level) = &level
-        && ids.audio_level != 0
-    {
-        extensions.push((ids.audio_level, level));
-    }
-    if transport.send_rtp(&header, &extensions, &[], &ready.payload, egress) {
+    let patch = |payload: &mut [u8]| {
+        if codec == Codec::Vp8 {
+            rewrite_vp8(vp8, epochs, payload);
+        }
+    };
+    let sent = {
+        let extras = Extras::of(outgoing, packet);
+        let extensions = extras.list(transport.extension_ids());
+        let outbound = Outbound { header: &header, rollover, extensions: &extensions, prefix: &[], payload };
+        transport.send_rtp(&outbound, patch, egress)
+    };
+    if sent {
         outgoing.packets = outgoing.packets.wrapping_add(1);
-        outgoing.octets = outgoing.octets.wrapping_add(ready.payload.len() as u32);
+        outgoing.octets = outgoing.octets.wrapping_add(payload.len() as u32);
     }
+}
+
+/// A packet once more, on the retransmission stream; to a peer without one under its old number, and
+/// then as it was to the last bit, since the cipher must not see another content under one number.
+pub(super) fn send_again(
+    outgoing: &mut Outgoing,
+    sequence: u16,
+    sent: Sent,
+    packet: &MediaPacket,
+    codec: Codec,
+    transport: &Transport,
+    egress: &mut Egress,
+) -> bool {
+    let timestamp = sent.time.of(packet);
+    let patch = |payload: &mut [u8]| {
+        if codec == Codec::Vp8 {
+            let _ = sent.vp8.apply(payload);
+        }
+    };
+    let header = RtpHeader { marker: packet.marker, timestamp, csrc_count: 0, ..RtpHeader::default() };
+    let Some(payload_type) = outgoing.rtx_pt else {
+        let (payload, payload_type) = payload_of(outgoing, packet);
+        let header = RtpHeader { payload_type, sequence, ssrc: outgoing.ssrc, ..header };
+        let extras = Extras::of(outgoing, packet);
+        let extensions = extras.list(transport.extension_ids());
+        let Ok(rollover) = u32::try_from(outgoing.rollover.of(sequence)) else { return false };
+        let outbound = Outbound { header: &header, rollover, extensions: &extensions, prefix: &[], payload };
+        return transport.send_rtp(&outbound, patch, egress);
+    };
+    outgoing.rtx_sequence = outgoing.rtx_sequence.wrapping_add(1);
+    let rollover = outgoing.rtx_rollover.send(outgoing.rtx_sequence);
+    let header = RtpHeader { payload_type, sequence: outgoing.rtx_sequence, ssrc: outgoing.rtx_ssrc, ..header };
+    let extensions = Extras { mid: outgoing.mid.as_bytes(), level: None };
+    let outbound = Outbound {
+        header: &header,
+        rollover,
+        extensions: &extensions.list(transport.extension_ids()),
+        prefix: &sequence.to_be_bytes(),
+        payload: &packet.payload,
+    };
+    transport.send_rtp(&outbound, patch, egress)
 }

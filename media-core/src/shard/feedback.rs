@@ -1,6 +1,7 @@
 //! RTCP from peers: reports, losses, keyframe requests, clocks.
 
 use super::core::ShardCore;
+use super::egress::send_again;
 use super::sub::{REPLAY_BYTES, Sink};
 use super::track::ClockPoint;
 use super::{TrackKey, TransportKey};
@@ -12,10 +13,10 @@ use crate::session::Path;
 use std::time::Instant;
 
 impl ShardCore {
-    pub(super) fn rtcp(&mut self, bytes: &[u8], path: Path, now: Instant) -> bool {
+    pub(super) fn rtcp(&mut self, bytes: &mut [u8], path: Path, now: Instant) -> bool {
         let Some(transport) = self.transport_of(path) else { return false };
-        let Some(plain) = transport.open_rtcp(bytes) else { return false };
-        let Ok(packets) = rtcp::parse_compound(&plain) else { return false };
+        let Some(length) = transport.session.open_rtcp(bytes) else { return false };
+        let Ok(packets) = rtcp::parse_compound(bytes.get(..length).unwrap_or_default()) else { return false };
         let key = transport.key;
         for packet in packets {
             match packet {
@@ -39,11 +40,11 @@ impl ShardCore {
 
     pub(super) fn peer_wants_keyframe(&mut self, key: TransportKey, media: u32, now: Instant) {
         self.stats.plis_in += 1;
-        let Some(&(track, sub)) = self.transports.get(&key).and_then(|transport| transport.outgoing.get(&media)) else {
+        let Some(&(track, sub)) = self.transports.get(key).and_then(|transport| transport.outgoing.get(&media)) else {
             return;
         };
-        let Some(state) = self.tracks.get_mut(&track) else { return };
-        let Some(sub) = state.subs.iter_mut().find(|other| other.key == sub) else { return };
+        let Some(state) = self.tracks.get_mut(track) else { return };
+        let Some(sub) = state.subs.get_mut(sub) else { return };
         match (&state.gop, sub.current) {
             (Some(gop), Some(_)) if !gop.is_empty() && sub.burst.is_empty() => {
                 // The source can't be asked: give it the cached group once more, if that helps soon.
@@ -54,7 +55,7 @@ impl ShardCore {
                 let group: Vec<_> = gop.iter().cloned().collect();
                 let sub_key = sub.key;
                 sub.begin_burst(group.iter(), now);
-                self.bursting.push((track, sub_key));
+                self.burst_later(track, sub_key);
             }
             (Some(_), _) => {}
             (None, current) => {
@@ -66,61 +67,24 @@ impl ShardCore {
 
     pub(super) fn retransmit(&mut self, key: TransportKey, media: u32, lost: &[u16], now: Instant) {
         self.stats.nacks_in += 1;
-        let Some(transport) = self.transports.get_mut(&key) else { return };
+        let Some(transport) = self.transports.get_mut(key) else { return };
         let Some(&(track, sub)) = transport.outgoing.get(&media) else { return };
-        let Some(track) = self.tracks.get_mut(&track) else { return };
+        let Some(track) = self.tracks.get_mut(track) else { return };
         let codec = track.config.codec.codec;
-        let Some(sub) = track.subs.iter_mut().find(|other| other.key == sub) else { return };
+        let Some(sub) = track.subs.get_mut(sub) else { return };
         let rtt = transport.rtt;
-        let mid_id = transport.config.as_ref().map_or(0, |config| config.extensions.mid);
+        let alike = sub.transport().is_some_and(|outgoing| outgoing.rtx_pt.is_none());
         for &sequence in lost.iter().take(128) {
-            let Some(sent) = sub.sent(sequence) else { continue };
-            let timestamp = sent.timestamp;
+            let Some(sent) = sub.sent(sequence, alike) else { continue };
             if !sub.may_resend(sequence, rtt, now) {
                 self.stats.nacks_refused += 1;
                 continue;
             }
-            let layer = track.layers.get(usize::from(sent.layer));
+            let layer = track.layers.get(sent.layer);
             let Some(packet) = layer.and_then(|layer| layer.history.get(sent.source, now)) else { continue };
             sub.resent(packet.payload.len());
             let Sink::Transport(outgoing) = &mut sub.sink else { continue };
-            let mut payload = packet.payload.clone();
-            if codec == crate::media::Codec::Vp8 {
-                let mut copy = payload.to_vec();
-                if sent.vp8.apply(&mut copy).is_ok() {
-                    payload = copy.into();
-                }
-            }
-            let (header, prefix) = match outgoing.rtx_pt {
-                Some(pt) => {
-                    outgoing.rtx_sequence = outgoing.rtx_sequence.wrapping_add(1);
-                    let header = RtpHeader {
-                        marker: packet.marker,
-                        payload_type: pt,
-                        sequence: outgoing.rtx_sequence,
-                        timestamp,
-                        ssrc: outgoing.rtx_ssrc,
-                        csrc_count: 0,
-                    };
-                    (header, Some(sequence.to_be_bytes()))
-                }
-                None => {
-                    let header = RtpHeader {
-                        marker: packet.marker,
-                        payload_type: outgoing.pt,
-                        sequence,
-                        timestamp,
-                        ssrc: outgoing.ssrc,
-                        csrc_count: 0,
-                    };
-                    (header, None)
-                }
-            };
-            let mid = outgoing.mid.as_bytes();
-            let with_mid = [(mid_id, mid)];
-            let extensions: &[(u8, &[u8])] = if mid_id != 0 { &with_mid } else { &[] };
-            let prefix = prefix.as_ref().map_or(&[][..], |prefix| prefix.as_slice());
-            if transport.send_rtp(&header, extensions, prefix, &payload, &mut self.egress) {
+            if send_again(outgoing, sequence, sent, packet, codec, transport, &mut self.egress) {
                 self.stats.retransmitted += 1;
             }
         }
@@ -129,17 +93,17 @@ impl ShardCore {
     pub(super) fn receiver_blocks(&mut self, key: TransportKey, blocks: &[ReportBlock], now: Instant) {
         let middle = (self.clock.ntp(now) >> 16) as u32;
         for block in blocks {
-            let Some(transport) = self.transports.get_mut(&key) else { return };
+            let Some(transport) = self.transports.get_mut(key) else { return };
             let outgoing = transport.outgoing.get(&block.ssrc).copied();
             if let Some(rtt) = round_trip(block, middle) {
                 transport.note_rtt(rtt);
-                if let Some(pair) = transport.pair.and_then(|pair| self.transports.get_mut(&pair)) {
+                if let Some(pair) = transport.pair.and_then(|pair| self.transports.get_mut(pair)) {
                     pair.note_rtt(rtt);
                 }
             }
             let Some((track, sub)) = outgoing else { continue };
-            if let Some(track) = self.tracks.get_mut(&track)
-                && let Some(sub) = track.subs.iter_mut().find(|other| other.key == sub)
+            if let Some(track) = self.tracks.get_mut(track)
+                && let Some(sub) = track.subs.get_mut(sub)
                 && let Sink::Transport(outgoing) = &mut sub.sink
                 && outgoing.ssrc == block.ssrc
             {
@@ -150,7 +114,7 @@ impl ShardCore {
 
     /// A publisher's report, moved onto room time.
     pub(super) fn incoming_report(&mut self, key: TransportKey, report: &SenderReport, now: Instant) {
-        let Some(transport) = self.transports.get_mut(&key) else { return };
+        let Some(transport) = self.transports.get_mut(key) else { return };
         let device = ntp_to_unix_ns(report.ntp);
         transport.clock.note(device, self.clock.ns(now));
         let Some(room_ns) = transport.clock.to_room(device) else { return };
@@ -158,7 +122,7 @@ impl ShardCore {
         let header = RtpHeader { ssrc: report.ssrc, payload_type: 127, ..RtpHeader::default() };
         let Some(route) = transport.route(&header, &Default::default()) else { return };
         let Some(track) = config.receive.get(route.section).and_then(|section| section.track) else { return };
-        if let Some(state) = self.tracks.get_mut(&track)
+        if let Some(state) = self.tracks.get_mut(track)
             && let Some(layer) = state.layers.get_mut(route.layer)
         {
             layer.stats.on_sender_report(report.middle_ntp(), now);
@@ -167,11 +131,11 @@ impl ShardCore {
     }
 
     pub(super) fn note_clock(&mut self, key: TrackKey, layer: usize, point: ClockPoint) {
-        let Some(track) = self.tracks.get_mut(&key) else { return };
+        let Some(track) = self.tracks.get_mut(key) else { return };
         if let Some(state) = track.layers.get_mut(layer) {
             state.clock = Some(point);
         }
-        for sub in track.subs.iter_mut().filter(|sub| sub.current == Some(layer)) {
+        for sub in track.subs.values_mut().filter(|sub| sub.current == Some(layer)) {
             sub.note_clock(point);
         }
     }

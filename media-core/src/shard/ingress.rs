@@ -1,11 +1,11 @@
 //! Datagrams from outside, and the fan-out of what they carry.
 
-use super::config::PayloadMap;
-use super::core::ShardCore;
+use super::core::{Rest, ShardCore};
 use super::egress::{deliver, ready_for_media};
+use super::table::{At, TrackAt};
 use super::track::{InOrder, RETIRED_FOR, Readers, Track};
-use super::transport::Transport;
-use super::{TrackKey, TransportKey};
+use super::transport::{Meaning, Transport};
+use super::{SubKey, TrackKey, TransportKey};
 use crate::media::{AudioLevel, Codec, MAX_FED_PAYLOAD, MediaPacket, SourcePacket};
 use crate::rtp::nack::Arrival;
 use crate::rtp::order::Ordered;
@@ -21,7 +21,8 @@ use std::time::Instant;
 
 impl ShardCore {
     /// One datagram or frame from outside. A panic ends the transport it was for.
-    pub(super) fn datagram(&mut self, bytes: &[u8], path: Path, source: SocketAddr, now: Instant) {
+    pub(super) fn datagram(&mut self, bytes: &mut [u8], path: Path, source: SocketAddr, now: Instant) {
+        self.finish_rest(now);
         self.stats.packets_in += 1;
         self.stats.bytes_in += bytes.len() as u64;
         let mut known = true;
@@ -38,8 +39,8 @@ impl ShardCore {
             self.stats.garbage += 1;
         }
         if !whole
-            && let Some(key) = self.paths.get(&path).copied()
-            && let Some(transport) = self.transports.get_mut(&key)
+            && let Some(at) = self.paths.get(&path).copied()
+            && let Some(transport) = self.transports.at_mut(at)
         {
             transport.fail("an internal fault while handling its packet".into());
         }
@@ -48,22 +49,23 @@ impl ShardCore {
     pub(super) fn stun(&mut self, bytes: &[u8], path: Path, source: SocketAddr, now: Instant) -> bool {
         let Ok((message, ufrag)) = addressed_ufrag(bytes) else { return false };
         let Some(&key) = self.ufrags.get(&ufrag) else { return false };
-        let Some(transport) = self.transports.get_mut(&key) else { return false };
-        match transport.ice.handle(message, &ufrag, path, source, self.crypto.crypto(), now) {
-            Ok(checked) => {
-                let lost = transport.note_path(path);
+        let Some(at) = self.transports.find(key) else { return false };
+        let Some(transport) = self.transports.at_mut(at) else { return false };
+        let Some(session) = transport.webrtc() else { return false };
+        match session.check(message, &ufrag, path, source, self.crypto.crypto(), now) {
+            Ok((answer, lost)) => {
                 if let Some(lost) = lost {
                     self.paths.remove(&lost);
                     self.lost_paths.push(lost);
                     self.stats.paths_displaced += 1;
                 }
-                let before = self.paths.insert(path, key);
-                self.egress.push(&checked, path);
+                let before = self.paths.insert(path, at);
+                self.egress.push(at.slot, path, &answer);
                 // An address that was another's: that one is gone from there.
-                if let Some(before) = before.filter(|before| *before != key)
-                    && let Some(other) = self.transports.get_mut(&before)
+                if let Some(before) = before.filter(|before| *before != at)
+                    && let Some(other) = self.transports.at_mut(before)
                 {
-                    other.forget_path(path);
+                    other.session.forget_path(path);
                 }
                 true
             }
@@ -72,96 +74,90 @@ impl ShardCore {
     }
 
     pub(super) fn transport_of(&mut self, path: Path) -> Option<&mut Transport> {
-        let key = self.paths.get(&path)?;
-        self.transports.get_mut(key)
+        let at = self.paths.get(&path)?;
+        self.transports.at_mut(*at)
     }
 
     pub(super) fn dtls(&mut self, bytes: &[u8], path: Path, now: Instant) -> bool {
-        let Some(&key) = self.paths.get(&path) else { return false };
-        let Some(transport) = self.transports.get_mut(&key) else { return false };
+        let Some(&at) = self.paths.get(&path) else { return false };
+        let Some(transport) = self.transports.at_mut(at) else { return false };
+        let Some(config) = transport.config.clone() else { return true };
         let before = transport.is_connected();
-        transport.handle_dtls(bytes, &mut self.egress, now);
+        let Some(session) = transport.webrtc() else { return false };
+        session.handle_dtls(at.slot, bytes, &config.fingerprint, &mut self.egress, now);
+        transport.settle();
         let connected = !before && transport.is_connected();
-        let at = transport.next_timeout();
-        self.schedule(key, at);
+        let next = transport.next_timeout();
+        self.schedule(at.key, next);
         if connected {
-            self.transport_connected(key, now);
+            self.transport_connected(at.key, now);
         }
         true
     }
 
     /// Everything it subscribed while connecting starts now, all at once.
     pub(super) fn transport_connected(&mut self, key: TransportKey, now: Instant) {
-        let Some(config) = self.transports.get(&key).and_then(|transport| transport.config.clone()) else { return };
+        let Some(config) = self.transports.get(key).and_then(|transport| transport.config.clone()) else { return };
         for section in &config.send {
             self.start_waiting_subs(section.track, now);
         }
     }
 
-    pub(super) fn rtp(&mut self, bytes: &[u8], path: Path, now: Instant) -> bool {
+    pub(super) fn rtp(&mut self, bytes: &mut [u8], path: Path, now: Instant) -> bool {
         let Some(transport) = self.transport_of(path) else { return false };
-        let Some(plain) = transport.open_rtp(bytes) else { return false };
-        let Ok(view) = RtpView::parse(&plain) else { return false };
-        let Some(config) = transport.config.clone() else { return false };
+        let Some(length) = transport.session.open_rtp(bytes) else { return false };
+        let Ok(view) = RtpView::parse(bytes.get(..length).unwrap_or_default()) else { return false };
         let header = view.header;
-        if config.extensions.transport_cc != 0
-            && let Some(sequence) =
-                view.extensions.get(config.extensions.transport_cc).and_then(crate::rtp::ext::transport_sequence)
+        let ids = transport.extension_ids();
+        if ids.transport_cc != 0
+            && let Some(sequence) = view.extensions.get(ids.transport_cc).and_then(crate::rtp::ext::transport_sequence)
         {
             transport.twcc.record(sequence, now);
             transport.twcc_media_ssrc = header.ssrc;
         }
         let Some(route) = transport.route(&header, &view.extensions) else { return true };
-        let Some(section) = config.receive.get(route.section) else { return true };
-        let Some(key) = section.track else { return true };
-        let level = (config.extensions.audio_level != 0)
-            .then(|| view.extensions.get(config.extensions.audio_level))
-            .flatten()
-            .and_then(AudioLevel::parse);
-        let red = section
-            .payloads
-            .iter()
-            .any(|payload| matches!(payload, PayloadMap::Red { pt } if *pt == header.payload_type));
-        let primary = section.payloads.iter().find_map(|payload| match payload {
-            PayloadMap::Media { pt } => Some(*pt),
-            _ => None,
-        });
-        let known = section.payloads.iter().any(|payload| payload.pt() == header.payload_type);
-        if !known || view.payload.is_empty() {
+        let Some(key) = transport.track_of(route.section) else { return true };
+        let meaning = transport.meaning(route.section, header.payload_type);
+        let Some(track) = self.tracks.find(key) else { return true };
+        let level =
+            (ids.audio_level != 0).then(|| view.extensions.get(ids.audio_level)).flatten().and_then(AudioLevel::parse);
+        if meaning == Meaning::Unknown || view.payload.is_empty() {
             // Padding probes keep the numbering whole but carry nothing.
             if !route.rtx {
-                self.pad(key, route.layer, header, now);
+                self.pad(track, route.layer, header, now);
             }
             return true;
         }
-        let payload = plain.slice(view.payload_offset..view.payload_offset + view.payload.len());
         let (sequence, payload, ssrc) = if route.rtx {
-            let Some(original) = payload.first_chunk::<2>() else { return true };
-            let original = u16::from_be_bytes(*original);
-            if payload.len() == 2 {
+            let Some((original, payload)) = view.payload.split_first_chunk::<2>() else { return true };
+            if payload.is_empty() {
                 return true;
             }
-            (original, payload.slice(2..), None)
+            (u16::from_be_bytes(*original), payload, None)
         } else {
-            (header.sequence, payload, Some(header.ssrc))
+            (header.sequence, view.payload, Some(header.ssrc))
         };
-        let red = if red { primary } else { None };
-        self.ingest(key, route.layer, Incoming { sequence, header, payload, ssrc, level, red }, now);
+        let payload = self.keep(payload);
+        let red = match meaning {
+            Meaning::Red(primary) => Some(primary),
+            _ => None,
+        };
+        self.ingest(track, route.layer, Incoming { sequence, header, payload, ssrc, level, red }, now);
         true
     }
 
-    pub(super) fn pad(&mut self, key: TrackKey, layer: usize, header: RtpHeader, now: Instant) {
-        let Some(track) = self.tracks.get_mut(&key) else { return };
+    pub(super) fn pad(&mut self, at: TrackAt, layer: usize, header: RtpHeader, now: Instant) {
+        let Some(track) = self.tracks.at_mut(at) else { return };
         let Some(state) = track.layers.get_mut(layer) else { return };
         let sequence = state.sequence.extend(header.sequence).seq;
         state.nack.on_packet(sequence, now);
         state.stats.on_packet(sequence, header.timestamp, now);
-        self.leave_out(key, layer, sequence, now);
+        self.leave_out(at, layer, sequence, now);
     }
 
     /// A packet that came and that nobody is to have.
-    fn leave_out(&mut self, key: TrackKey, layer: usize, sequence: u64, now: Instant) {
-        let Some(track) = self.tracks.get_mut(&key) else { return };
+    fn leave_out(&mut self, at: TrackAt, layer: usize, sequence: u64, now: Instant) {
+        let Some(track) = self.tracks.at_mut(at) else { return };
         let mut ready = InOrder::new();
         match track.order(layer) {
             Some(order) => {
@@ -170,12 +166,12 @@ impl ShardCore {
             }
             None => track.leave_out(layer, sequence, Readers::All),
         }
-        self.give_taps(key, layer, ready, now);
+        self.give_taps(at, layer, ready, now);
     }
 
     /// What a layer's taps can have now that nobody waits for what is missing before it.
-    pub(super) fn release(&mut self, key: TrackKey, layer: usize, now: Instant) {
-        let Some(state) = self.tracks.get_mut(&key).and_then(|track| track.layers.get_mut(layer)) else { return };
+    pub(super) fn release(&mut self, at: TrackAt, layer: usize, now: Instant) {
+        let Some(state) = self.tracks.at_mut(at).and_then(|track| track.layers.get_mut(layer)) else { return };
         let Some(order) = &mut state.order else { return };
         if order.is_empty() {
             return;
@@ -183,27 +179,27 @@ impl ShardCore {
         let mut ready = InOrder::new();
         let nack = &state.nack;
         order.release(|seq| nack.is_waiting(seq), &mut ready);
-        self.give_taps(key, layer, ready, now);
+        self.give_taps(at, layer, ready, now);
     }
 
     /// Everything that is held for taps: the layer's stream ends here.
-    pub(super) fn finish_order(&mut self, key: TrackKey, layer: usize, now: Instant) {
-        let Some(state) = self.tracks.get_mut(&key).and_then(|track| track.layers.get_mut(layer)) else { return };
+    pub(super) fn finish_order(&mut self, at: TrackAt, layer: usize, now: Instant) {
+        let Some(state) = self.tracks.at_mut(at).and_then(|track| track.layers.get_mut(layer)) else { return };
         let mut ready = InOrder::new();
         if let Some(order) = &mut state.order {
             order.finish(&mut ready);
         }
-        self.give_taps(key, layer, ready, now);
+        self.give_taps(at, layer, ready, now);
     }
 
-    fn give_taps(&mut self, key: TrackKey, layer: usize, ready: InOrder, now: Instant) {
+    fn give_taps(&mut self, at: TrackAt, layer: usize, ready: InOrder, now: Instant) {
         for ordered in ready {
             match ordered {
                 Ordered::Packet((packet, timestamp)) => {
-                    self.hand_out(key, layer, &packet, timestamp, Readers::Taps, now);
+                    self.hand_out(Fan { track: at, layer, packet, timestamp, readers: Readers::Taps, next: 0 }, now);
                 }
                 Ordered::Nothing(sequence) => {
-                    if let Some(track) = self.tracks.get_mut(&key) {
+                    if let Some(track) = self.tracks.at_mut(at) {
                         track.leave_out(layer, sequence, Readers::Taps);
                     }
                 }
@@ -212,8 +208,8 @@ impl ShardCore {
     }
 
     /// Counts a packet and numbers it; `None` for one that is to be forgotten.
-    fn account(&mut self, key: TrackKey, layer: usize, incoming: &Incoming, now: Instant) -> Option<u64> {
-        let state = self.tracks.get_mut(&key)?.layers.get_mut(layer)?;
+    fn account(&mut self, at: TrackAt, layer: usize, incoming: &Incoming, now: Instant) -> Option<u64> {
+        let state = self.tracks.at_mut(at)?.layers.get_mut(layer)?;
         let (sequence, restarted) = match incoming.ssrc {
             Some(ssrc) => {
                 let another = state.ssrc != 0 && state.ssrc != ssrc;
@@ -234,33 +230,33 @@ impl ShardCore {
             None => (state.sequence.recall(incoming.sequence)?, false),
         };
         if restarted {
-            self.finish_order(key, layer, now);
-            let track = self.tracks.get_mut(&key)?;
+            self.finish_order(at, layer, now);
+            let track = self.tracks.at_mut(at)?;
             track.layers.get_mut(layer)?.begin_anew();
             // Its times have another base, too.
             track.wait_anew(layer);
         }
-        let track = self.tracks.get_mut(&key)?;
+        let track = self.tracks.at_mut(at)?;
         let state = track.layers.get_mut(layer)?;
         if incoming.ssrc.is_some() {
             state.stats.on_packet(sequence, incoming.header.timestamp, now);
         }
         if let Arrival::Recovered { after: Some(after), .. } = state.nack.on_packet(sequence, now)
-            && let Some(transport) = track.publisher.and_then(|key| self.transports.get_mut(&key))
+            && let Some(transport) = track.publisher.and_then(|key| self.transports.get_mut(key))
         {
             transport.note_answer(after);
         }
         Some(sequence)
     }
 
-    fn ingest(&mut self, key: TrackKey, layer: usize, incoming: Incoming, now: Instant) {
-        let Some(sequence) = self.account(key, layer, &incoming, now) else { return };
-        let Some(track) = self.tracks.get_mut(&key) else { return };
+    fn ingest(&mut self, at: TrackAt, layer: usize, incoming: Incoming, now: Instant) {
+        let Some(sequence) = self.account(at, layer, &incoming, now) else { return };
+        let Some(track) = self.tracks.at_mut(at) else { return };
         let Some(state) = track.layers.get_mut(layer) else { return };
         let time = state.time.extend(incoming.header.timestamp);
         if track.config.muted {
             // Counted as received, and no gap to those who watch.
-            self.leave_out(key, layer, sequence, now);
+            self.leave_out(at, layer, sequence, now);
             return;
         }
         if let Some(primary) = incoming.red {
@@ -279,7 +275,7 @@ impl ShardCore {
                     level: incoming.level,
                     red: (!frame.recovered).then(|| incoming.payload.clone()),
                 };
-                self.fan_out(key, layer, packet, frame.timestamp, now);
+                self.fan_out(at, layer, packet, frame.timestamp, now);
             }
             return;
         }
@@ -292,11 +288,12 @@ impl ShardCore {
             level: incoming.level,
             red: None,
         };
-        self.fan_out(key, layer, packet, incoming.header.timestamp, now);
+        self.fan_out(at, layer, packet, incoming.header.timestamp, now);
     }
 
     pub(super) fn feed_one(&mut self, key: TrackKey, source: SourcePacket, now: Instant) {
-        let Some(track) = self.tracks.get_mut(&key) else { return };
+        let Some(at) = self.tracks.find(key) else { return };
+        let Some(track) = self.tracks.at_mut(at) else { return };
         if source.payload.len() > MAX_FED_PAYLOAD && track.config.codec.codec != Codec::Aac {
             // The gap that it leaves is seen with the next one.
             self.stats.feed_oversized += 1;
@@ -324,14 +321,13 @@ impl ShardCore {
             level: None,
             red: None,
         };
-        self.fan_out(key, 0, packet, source.timestamp, now);
+        self.fan_out(at, 0, packet, source.timestamp, now);
     }
 
     /// One packet to everybody who wants it.
-    pub(super) fn fan_out(&mut self, key: TrackKey, layer: usize, packet: MediaPacket, timestamp: u32, now: Instant) {
-        let Some(track) = self.tracks.get_mut(&key) else { return };
-        let keyframe = track.starts_keyframe(&packet.payload);
-        track.note(layer, &packet, timestamp, keyframe, now);
+    pub(super) fn fan_out(&mut self, at: TrackAt, layer: usize, packet: MediaPacket, timestamp: u32, now: Instant) {
+        let Some(track) = self.tracks.at_mut(at) else { return };
+        track.note(layer, &packet, timestamp, now);
         let mut ready = InOrder::new();
         let readers = match track.order(layer) {
             Some(order) => {
@@ -340,41 +336,52 @@ impl ShardCore {
             }
             None => Readers::All,
         };
-        self.hand_out(key, layer, &packet, timestamp, readers, now);
-        self.give_taps(key, layer, ready, now);
+        self.hand_out(Fan { track: at, layer, packet, timestamp, readers, next: 0 }, now);
+        self.give_taps(at, layer, ready, now);
     }
 
-    /// One packet to those of `readers` who are on its layer, or can go to it here.
-    fn hand_out(
-        &mut self,
-        key: TrackKey,
-        layer: usize,
-        packet: &MediaPacket,
-        timestamp: u32,
-        readers: Readers,
-        now: Instant,
-    ) {
-        let Some(track) = self.tracks.get_mut(&key) else { return };
-        let keyframe = track.starts_keyframe(&packet.payload);
+    /// One packet to those of its readers who are on its layer, or can go to it here. Stops when enough
+    /// waits to leave; the rest of the readers then have their turn after that.
+    pub(super) fn hand_out(&mut self, mut fan: Fan, now: Instant) {
+        let millisecond = self.millisecond(now);
+        let Some(track) = self.tracks.at_mut(fan.track) else { return };
         let video = track.is_video();
         let codec = track.config.codec.codec;
         let frame_ticks = track.config.codec.clock_rate / if video { 30 } else { 50 };
-        let mut wanting: SmallVec<[usize; 3]> = SmallVec::new();
         let layers = track.layers.len();
+        let (layer, packet, timestamp) = (fan.layer, &fan.packet, fan.timestamp);
+        let mut starts_keyframe: Option<bool> = None;
         let Track { subs, paces, layers: states, .. } = track;
-        for sub in subs.iter_mut() {
-            if sub.paused || !sub.is_placed() || !readers.include(sub) {
+        // For each wish the layer to aim at.
+        let mut targets: [Option<usize>; 4] = [None; 4];
+        if video {
+            for (wish, target) in targets.iter_mut().enumerate().take(layers) {
+                *target = Some(super::layers::choose(paces, wish).unwrap_or(layer));
+            }
+        }
+        let mut wanting: SmallVec<[usize; 3]> = SmallVec::new();
+        let mut waiting: SmallVec<[At<SubKey>; 8]> = SmallVec::new();
+        let mut full = false;
+        for (at, sub) in subs.iter_mut_from(fan.next) {
+            if full {
+                break;
+            }
+            fan.next = at.slot + 1;
+            if sub.paused || !sub.is_placed() || !fan.readers.include(sub) {
                 continue;
             }
             if !sub.burst.is_empty() {
-                // Live packets queue behind the cached group, so that order holds.
-                sub.burst.push_back((packet.clone(), timestamp));
+                // Packets queue behind those that wait, so that order holds.
+                sub.wait(packet, timestamp);
                 continue;
             }
             if video {
-                let target = super::layers::choose(paces, sub.wish).unwrap_or(layer);
+                let target = targets.get(sub.wish.min(layers - 1)).copied().flatten().unwrap_or(layer);
                 if sub.current != Some(target) {
-                    if layer == target && keyframe && !sub.waits_for_better(layer, layers, now) {
+                    if layer == target
+                        && *starts_keyframe.get_or_insert_with(|| super::track::starts_keyframe(codec, &packet.payload))
+                        && !sub.waits_for_better(layer, layers, now)
+                    {
                         if ready_for_media(sub, &self.transports, now) {
                             let clock = |layer: usize| states.get(layer).and_then(|layer| layer.clock);
                             let clocks = sub.current.and_then(clock).zip(clock(layer));
@@ -390,12 +397,37 @@ impl ShardCore {
             if sub.current != Some(layer) {
                 continue;
             }
+            if !sub.may_send(millisecond) {
+                if sub.wait(packet, timestamp) {
+                    waiting.push(at);
+                }
+                continue;
+            }
             deliver(sub, packet, timestamp, codec, &mut self.transports, &mut self.egress, now);
+            full = self.egress.is_full();
+        }
+        let track = fan.track;
+        for sub in waiting {
+            self.burst_later(track.key, sub.key);
         }
         for layer in wanting {
-            self.request_keyframe(key, layer, now);
+            self.request_keyframe(track.key, layer, now);
+        }
+        if full {
+            self.rest.push_front(Rest::Fan(fan));
         }
     }
+}
+
+/// A packet on its way to a track's readers.
+pub(super) struct Fan {
+    pub track: TrackAt,
+    pub layer: usize,
+    pub packet: MediaPacket,
+    pub timestamp: u32,
+    pub readers: Readers,
+    /// The slot of the subscription that is next.
+    pub next: usize,
 }
 
 struct Incoming {

@@ -25,6 +25,7 @@ mod periodic;
 mod rig;
 mod run;
 mod sub;
+mod table;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -222,6 +223,14 @@ pub struct ShardStats {
     pub tcp_expired: u64,
     /// Packets of adapters that were larger than any that is sent.
     pub feed_oversized: u64,
+    /// Packets for which there was no room while the system took none.
+    pub send_refused: u64,
+    /// System calls that sent UDP packets.
+    pub send_calls: u64,
+    /// Messages of several packets that the system divided.
+    pub send_divided: u64,
+    /// Times that the system took no UDP packet and the rest had to wait.
+    pub send_waits: u64,
 }
 
 impl ShardStats {
@@ -252,6 +261,10 @@ impl ShardStats {
         self.tcp_refused += other.tcp_refused;
         self.tcp_expired += other.tcp_expired;
         self.feed_oversized += other.feed_oversized;
+        self.send_refused += other.send_refused;
+        self.send_calls += other.send_calls;
+        self.send_divided += other.send_divided;
+        self.send_waits += other.send_waits;
     }
 }
 

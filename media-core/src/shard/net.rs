@@ -1,9 +1,9 @@
 //! The UDP socket of a shard, read and written in batches; what goes by TCP goes to
 //! [`super::tcp`].
 
-use super::egress::Egress;
 use super::tcp::Connections;
 use crate::session::Path;
+use crate::session::egress::Egress;
 use mio::Token;
 use mio::net::UdpSocket;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -15,10 +15,20 @@ pub(super) const UDP: Token = Token(0);
 pub(super) const LISTENER: Token = Token(1);
 pub(super) const WAKER: Token = Token(2);
 
-/// Datagrams read at once.
-pub(super) const BATCH: usize = 64;
+/// Messages read at once, each one datagram or several of one peer (UDP_GRO).
+pub(super) const READ_BATCH: usize = 32;
+/// Messages sent at once, likewise.
+const BATCH: usize = 64;
 /// The largest datagram, or frame of a TCP peer, that is taken.
 pub(super) const DATAGRAM: usize = 2048;
+/// What one message can hold, read or sent.
+const MESSAGE: usize = 64 << 10;
+/// The system takes at most so many datagrams in one message, and bytes (UDP_MAX_SEGMENTS; IPv4's length
+/// field less headers).
+const SEGMENTS: usize = 64;
+const SEGMENTED_BYTES: usize = 64_000;
+/// What is asked for; the system may give less.
+const SOCKET_BUFFER: usize = 4 << 20;
 
 pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
@@ -41,61 +51,116 @@ pub(super) fn bind_udp(port: u16) -> io::Result<(UdpSocket, bool)> {
             (socket, false)
         }
     };
-    let _ = socket.set_recv_buffer_size(4 << 20);
-    let _ = socket.set_send_buffer_size(4 << 20);
+    let buffers = grow_buffers(&socket);
+    let grouped = set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1);
+    tracing::info!(port, receive = buffers.0, send = buffers.1, grouped, "UDP socket: bytes of its buffers");
     socket.set_nonblocking(true)?;
     Ok((UdpSocket::from_std(socket.into()), dual))
 }
 
-/// Reads a batch by recvmmsg. Buffers live as long as the shard.
+/// Asks for large buffers, beyond the system's limit where that is allowed; returns the sizes that were
+/// given, for receiving and for sending. Linux counts its own bookkeeping in and says twice what was asked.
+pub(super) fn grow_buffers(socket: &Socket) -> (usize, usize) {
+    if !set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, SOCKET_BUFFER as libc::c_int) {
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    }
+    if !set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, SOCKET_BUFFER as libc::c_int) {
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    }
+    (socket.recv_buffer_size().unwrap_or(0), socket.send_buffer_size().unwrap_or(0))
+}
+
+fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> bool {
+    // SAFETY: the value is an int that lives through the call, of the length told.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    result == 0
+}
+
+/// Room for one control message that says how a message is divided.
+#[derive(Clone, Copy)]
+#[repr(align(8))]
+struct Control([u8; 32]);
+
+/// Reads by recvmmsg. Everything it needs lives as long as the shard.
 pub(super) struct Receiver {
-    buffers: Vec<[u8; DATAGRAM]>,
-    lengths: [usize; BATCH],
-    sources: [SocketAddr; BATCH],
+    buffers: Vec<u8>,
+    vectors: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+    names: Vec<libc::sockaddr_storage>,
+    controls: Vec<Control>,
 }
 
 impl Receiver {
     pub fn new() -> Self {
-        let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
-        Self { buffers: vec![[0; DATAGRAM]; BATCH], lengths: [0; BATCH], sources: [unspecified; BATCH] }
+        // SAFETY: all-zero is a valid value of these plain C structures.
+        let (vector, header, name) = unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
+        Self {
+            buffers: vec![0; MESSAGE * READ_BATCH],
+            vectors: vec![vector; READ_BATCH],
+            headers: vec![header; READ_BATCH],
+            names: vec![name; READ_BATCH],
+            controls: vec![Control([0; 32]); READ_BATCH],
+        }
     }
 
-    /// Datagrams read; 0 when there are none.
+    /// Messages read; 0 when there are none.
     pub fn fill(&mut self, socket: &UdpSocket) -> usize {
-        // SAFETY: all-zero is a valid value of these plain C structures.
-        let mut names: [libc::sockaddr_storage; BATCH] = unsafe { std::mem::zeroed() };
-        let mut headers: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
-        let mut vectors: [libc::iovec; BATCH] = unsafe { std::mem::zeroed() };
-        for index in 0..BATCH {
-            vectors[index] = libc::iovec { iov_base: self.buffers[index].as_mut_ptr().cast(), iov_len: DATAGRAM };
-            headers[index].msg_hdr.msg_iov = &mut vectors[index];
-            headers[index].msg_hdr.msg_iovlen = 1;
-            headers[index].msg_hdr.msg_name = (&raw mut names[index]).cast();
-            headers[index].msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as u32;
+        let parts = self.headers.iter_mut().zip(&mut self.vectors).zip(&mut self.names).zip(&mut self.controls);
+        for ((((header, vector), name), control), buffer) in parts.zip(self.buffers.chunks_mut(MESSAGE)) {
+            *vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+            header.msg_hdr.msg_iov = vector;
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_name = (&raw mut *name).cast();
+            header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as u32;
+            header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = control.0.len() as _;
         }
-        // SAFETY: every pointer in `headers` refers to a buffer that outlives the call.
+        // SAFETY: every pointer in `headers` refers to a buffer of ours that outlives the call.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
-                headers.as_mut_ptr(),
-                BATCH as u32,
+                self.headers.as_mut_ptr(),
+                READ_BATCH as u32,
                 libc::MSG_DONTWAIT as _,
                 std::ptr::null_mut(),
             )
         };
-        let count = usize::try_from(count).unwrap_or(0);
-        for index in 0..count {
-            self.lengths[index] = headers[index].msg_len as usize;
-            if let Some(address) = socket_address(&names[index]) {
-                self.sources[index] = canonical(address);
-            }
-        }
-        count
+        usize::try_from(count).unwrap_or(0)
     }
 
-    pub fn datagram(&self, index: usize) -> (&[u8], SocketAddr) {
-        (&self.buffers[index][..self.lengths[index].min(DATAGRAM)], self.sources[index])
+    /// The datagrams of one message, and who sent them.
+    pub fn message(&mut self, index: usize) -> Option<(SocketAddr, impl Iterator<Item = &mut [u8]>)> {
+        let header = self.headers.get(index)?;
+        let source = canonical(socket_address(self.names.get(index)?)?);
+        let length = header.msg_len as usize;
+        let segment = segment_size(&header.msg_hdr).unwrap_or(length).max(1);
+        let bytes = self.buffers.chunks_mut(MESSAGE).nth(index)?.get_mut(..length)?;
+        Some((source, bytes.chunks_mut(segment)))
     }
+}
+
+/// How long each datagram of a message is but the last, where it holds several (UDP_GRO).
+fn segment_size(header: &libc::msghdr) -> Option<usize> {
+    // SAFETY: the system filled in the control buffer that the header points to, and its length.
+    unsafe {
+        let mut at = libc::CMSG_FIRSTHDR(header);
+        while !at.is_null() {
+            if (*at).cmsg_level == libc::SOL_UDP && (*at).cmsg_type == libc::UDP_GRO {
+                let size = libc::CMSG_DATA(at).cast::<libc::c_int>().read_unaligned();
+                return usize::try_from(size).ok().filter(|size| *size > 0);
+            }
+            at = libc::CMSG_NXTHDR(header, at);
+        }
+    }
+    None
 }
 
 fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
@@ -115,85 +180,243 @@ fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-/// Hands packets to the system, by sendmmsg.
+/// Hands packets to the system by sendmmsg; several of one length to one peer go as one message that the
+/// system divides (UDP_SEGMENT).
 pub(super) struct Sender {
     dual: bool,
+    /// The system divides messages.
+    divides: bool,
+    headers: Vec<libc::mmsghdr>,
+    names: Vec<libc::sockaddr_storage>,
+    controls: Vec<Control>,
+    vectors: Vec<libc::iovec>,
+    /// What each message of the batch is made of.
+    groups: Vec<Group>,
     pub packets: u64,
     pub octets: u64,
     pub errors: u64,
+    /// System calls, and messages that held several packets.
+    pub calls: u64,
+    pub divided: u64,
+    /// Times that the system took nothing.
+    pub waits: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Group {
+    way: usize,
+    packets: usize,
+    octets: usize,
 }
 
 impl Sender {
     pub fn new(dual: bool) -> Self {
-        Self { dual, packets: 0, octets: 0, errors: 0 }
+        // SAFETY: all-zero is a valid value of these plain C structures.
+        let (header, name) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        Self {
+            dual,
+            divides: true,
+            headers: vec![header; BATCH],
+            names: vec![name; BATCH],
+            controls: vec![Control([0; 32]); BATCH],
+            vectors: Vec::with_capacity(BATCH * SEGMENTS),
+            groups: Vec::with_capacity(BATCH),
+            packets: 0,
+            octets: 0,
+            errors: 0,
+            calls: 0,
+            divided: 0,
+            waits: 0,
+        }
     }
 
-    /// Sends all that waits.
+    /// Sends all that waits, or what the system takes: then the rest stays, and
+    /// [`Egress::is_blocked`] says so.
     pub fn flush(&mut self, egress: &mut Egress, socket: &UdpSocket, connections: &mut Connections) {
-        let (bytes, queue) = (&egress.bytes, &egress.queue);
-        let mut at = 0;
-        while at < queue.len() {
-            let batch: Vec<(usize, usize, SocketAddr)> = queue[at..]
-                .iter()
-                .map_while(|&(start, length, path)| match path {
-                    Path::Udp(address) => Some((start, length, address)),
-                    Path::Tcp(_) => None,
-                })
-                .take(BATCH)
-                .collect();
-            if batch.is_empty() {
-                if let (start, length, Path::Tcp(token)) = queue[at] {
-                    if connections.send(token, &bytes[start..start + length]) {
-                        self.packets += 1;
-                        self.octets += length as u64;
-                    } else {
-                        self.errors += 1;
+        for number in 0..egress.ways() {
+            let Some(way) = egress.way(number) else { break };
+            match way.path {
+                Path::Tcp(token) => self.send_framed(egress, number, token, connections),
+                Path::Udp(_) if egress.is_blocked() => {}
+                Path::Udp(address) => {
+                    let mut in_batch = 0;
+                    loop {
+                        let packets = self.add(egress, number, in_batch, address);
+                        if packets == 0 {
+                            break;
+                        }
+                        in_batch += packets;
+                        if self.groups.len() == BATCH {
+                            self.send_batch(egress, socket);
+                            in_batch = 0;
+                            if egress.is_blocked() {
+                                break;
+                            }
+                        }
                     }
                 }
-                at += 1;
-                continue;
             }
-            at += self.send_batch(bytes, socket, &batch);
         }
-        egress.clear();
+        self.send_batch(egress, socket);
+        egress.tidy();
     }
 
-    /// Sends a batch and returns how many of it are done with, sent or given up.
-    fn send_batch(&mut self, bytes: &[u8], socket: &UdpSocket, batch: &[(usize, usize, SocketAddr)]) -> usize {
-        // SAFETY: all-zero is a valid value of these plain C structures.
-        let mut headers: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
-        let mut vectors: [libc::iovec; BATCH] = unsafe { std::mem::zeroed() };
-        let names: Vec<socket2::SockAddr> = batch.iter().map(|&(_, _, address)| self.name(address).into()).collect();
-        for (index, &(start, length, _)) in batch.iter().enumerate() {
-            vectors[index] =
-                libc::iovec { iov_base: bytes[start..start + length].as_ptr().cast_mut().cast(), iov_len: length };
-            headers[index].msg_hdr.msg_iov = &mut vectors[index];
-            headers[index].msg_hdr.msg_iovlen = 1;
-            headers[index].msg_hdr.msg_name = names[index].as_ptr().cast_mut().cast();
-            headers[index].msg_hdr.msg_namelen = names[index].len();
-        }
-        // SAFETY: every pointer in `headers` refers to memory that outlives the call.
-        let sent = unsafe {
-            libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), batch.len() as u32, libc::MSG_DONTWAIT as _)
-        };
-        match usize::try_from(sent) {
-            Ok(count) if count > 0 => {
-                self.packets += count as u64;
-                self.octets += batch.iter().take(count).map(|&(_, length, _)| length as u64).sum::<u64>();
-                count
-            }
-            _ => {
-                // The first one can't be sent (buffer full, no route): drop it and go on.
+    fn send_framed(&mut self, egress: &mut Egress, way: usize, token: usize, connections: &mut Connections) {
+        let mut count = 0;
+        for packet in egress.waiting(way) {
+            count += 1;
+            if connections.send(token, packet) {
+                self.packets += 1;
+                self.octets += packet.len() as u64;
+            } else {
                 self.errors += 1;
-                1
             }
+        }
+        egress.done(way, count);
+    }
+
+    /// Adds a message to the batch: packets of a way after the first `skip`, all of one length but the
+    /// last, which may be shorter. Returns how many.
+    fn add(&mut self, egress: &Egress, way: usize, skip: usize, to: SocketAddr) -> usize {
+        let index = self.groups.len();
+        let first_vector = self.vectors.len();
+        let (mut packets, mut octets, mut segment) = (0, 0, 0);
+        for packet in egress.waiting(way).skip(skip) {
+            if packets > 0 && (!self.divides || packet.len() > segment || octets + packet.len() > SEGMENTED_BYTES) {
+                break;
+            }
+            if packets == 0 {
+                segment = packet.len();
+            }
+            self.vectors.push(libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() });
+            (packets, octets) = (packets + 1, octets + packet.len());
+            if packet.len() < segment || packets == SEGMENTS {
+                break;
+            }
+        }
+        let (Some(header), Some(name), Some(control), Some(vector)) = (
+            self.headers.get_mut(index),
+            self.names.get_mut(index),
+            self.controls.get_mut(index),
+            self.vectors.get_mut(first_vector),
+        ) else {
+            return 0;
+        };
+        let header = &mut header.msg_hdr;
+        header.msg_namelen = write_address(name, to, self.dual);
+        header.msg_name = (&raw mut *name).cast();
+        // The vectors have room for the largest batch, so that they never move.
+        header.msg_iov = vector;
+        header.msg_iovlen = packets as _;
+        header.msg_control = std::ptr::null_mut();
+        header.msg_controllen = 0;
+        if packets > 1 {
+            header.msg_control = control.0.as_mut_ptr().cast();
+            // SAFETY: the buffer is aligned and longer than one control message of two bytes.
+            unsafe {
+                header.msg_controllen = libc::CMSG_SPACE(2) as _;
+                let first = libc::CMSG_FIRSTHDR(header);
+                if !first.is_null() {
+                    (*first).cmsg_level = libc::SOL_UDP;
+                    (*first).cmsg_type = libc::UDP_SEGMENT;
+                    (*first).cmsg_len = libc::CMSG_LEN(2) as _;
+                    libc::CMSG_DATA(first).cast::<u16>().write_unaligned(segment as u16);
+                }
+            }
+        }
+        self.groups.push(Group { way, packets, octets });
+        packets
+    }
+
+    /// Sends what was added.
+    fn send_batch(&mut self, egress: &mut Egress, socket: &UdpSocket) {
+        let mut at = 0;
+        while at < self.groups.len() {
+            let Some(headers) = self.headers.get_mut(at..self.groups.len()) else { break };
+            self.calls += 1;
+            // SAFETY: every pointer in `headers` refers to memory that outlives the call: `add` has set them,
+            // and neither the egress's buffer nor our own have moved since.
+            let sent = unsafe {
+                libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as u32, libc::MSG_DONTWAIT as _)
+            };
+            match usize::try_from(sent) {
+                Ok(count) if count > 0 => {
+                    for group in self.groups.get(at..at + count).unwrap_or_default() {
+                        egress.done(group.way, group.packets);
+                        self.packets += group.packets as u64;
+                        self.octets += group.octets as u64;
+                        self.divided += u64::from(group.packets > 1);
+                    }
+                    at += count;
+                }
+                _ => match io::Error::last_os_error() {
+                    error if error.kind() == io::ErrorKind::Interrupted => {}
+                    error if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.waits += 1;
+                        egress.set_blocked(true);
+                        break;
+                    }
+                    error => {
+                        let Some(group) = self.groups.get(at).copied() else { break };
+                        let undivided = [libc::EINVAL, libc::EIO, libc::EMSGSIZE, libc::ENOPROTOOPT, libc::EOPNOTSUPP];
+                        if group.packets > 1 && error.raw_os_error().is_some_and(|code| undivided.contains(&code)) {
+                            // The system, or the way to this peer, does not divide messages: all go alone
+                            // from now on, beginning with these.
+                            tracing::info!(%error, "packets are sent one by one");
+                            self.divides = false;
+                            break;
+                        }
+                        // No way there, or forbidden.
+                        egress.done(group.way, group.packets);
+                        self.errors += group.packets as u64;
+                        at += 1;
+                    }
+                },
+            }
+        }
+        let unsent = at < self.groups.len();
+        self.groups.clear();
+        self.vectors.clear();
+        if unsent && !egress.is_blocked() {
+            self.send_singly(egress, socket);
         }
     }
 
-    fn name(&self, address: SocketAddr) -> SocketAddr {
-        match address.ip() {
-            IpAddr::V4(four) if self.dual => SocketAddr::new(IpAddr::V6(four.to_ipv6_mapped()), address.port()),
-            _ => address,
+    /// After messages could not be divided: all that waits, each packet alone.
+    fn send_singly(&mut self, egress: &mut Egress, socket: &UdpSocket) {
+        for number in 0..egress.ways() {
+            let Some(Path::Udp(address)) = egress.way(number).map(|way| way.path) else { continue };
+            while !egress.is_blocked() && self.add(egress, number, 0, address) > 0 {
+                self.send_batch(egress, socket);
+            }
+        }
+    }
+}
+
+/// Writes a socket address, as one of IPv6 where the socket is; returns its length.
+fn write_address(name: &mut libc::sockaddr_storage, address: SocketAddr, dual: bool) -> libc::socklen_t {
+    let address = match address.ip() {
+        IpAddr::V4(four) if dual => SocketAddr::new(IpAddr::V6(four.to_ipv6_mapped()), address.port()),
+        _ => address,
+    };
+    match address {
+        SocketAddr::V4(four) => {
+            // SAFETY: the storage is large enough and aligned for every kind of address.
+            let out = unsafe { &mut *(&raw mut *name).cast::<libc::sockaddr_in>() };
+            out.sin_family = libc::AF_INET as _;
+            out.sin_port = four.port().to_be();
+            out.sin_addr.s_addr = u32::from(*four.ip()).to_be();
+            size_of::<libc::sockaddr_in>() as _
+        }
+        SocketAddr::V6(six) => {
+            // SAFETY: as above.
+            let out = unsafe { &mut *(&raw mut *name).cast::<libc::sockaddr_in6>() };
+            out.sin6_family = libc::AF_INET6 as _;
+            out.sin6_port = six.port().to_be();
+            out.sin6_flowinfo = six.flowinfo();
+            out.sin6_scope_id = six.scope_id();
+            out.sin6_addr.s6_addr = six.ip().octets();
+            size_of::<libc::sockaddr_in6>() as _
         }
     }
 }

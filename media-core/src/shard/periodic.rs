@@ -35,17 +35,17 @@ impl ShardCore {
                 _ => break,
             }
             let Some(Reverse((at, key))) = self.timers.pop() else { break };
-            let Some(transport) = self.transports.get_mut(&key) else { continue };
+            let Some(transport) = self.transports.get_mut(key) else { continue };
             if transport.scheduled != Some(at) {
                 continue;
             }
             transport.scheduled = None;
             if !self.guarded("serving a timer", |core| core.tick(key, now))
-                && let Some(transport) = self.transports.get_mut(&key)
+                && let Some(transport) = self.transports.get_mut(key)
             {
                 transport.fail("an internal fault in its timers".into());
             }
-            if let Some(transport) = self.transports.get(&key)
+            if let Some(transport) = self.transports.get(key)
                 && !transport.dead
             {
                 let at = transport.next_timeout().max(now + Duration::from_millis(1));
@@ -56,7 +56,7 @@ impl ShardCore {
 
     /// Makes sure the transport is looked at by `at`. One live entry each; older ones are skipped when popped.
     pub(super) fn schedule(&mut self, key: TransportKey, at: Instant) {
-        let Some(transport) = self.transports.get_mut(&key) else { return };
+        let Some(transport) = self.transports.get_mut(key) else { return };
         if transport.scheduled.is_none_or(|scheduled| at < scheduled) {
             transport.scheduled = Some(at);
             self.timers.push(Reverse((at, key)));
@@ -64,7 +64,7 @@ impl ShardCore {
     }
 
     pub(super) fn tick(&mut self, key: TransportKey, now: Instant) {
-        let Some(transport) = self.transports.get_mut(&key) else { return };
+        let Some(transport) = self.transports.get_mut(key) else { return };
         transport.tick(&mut self.egress, now);
         if transport.next_tick > now {
             return;
@@ -110,8 +110,9 @@ impl ShardCore {
         report: bool,
         now: Instant,
     ) {
-        let Some(transport) = self.transports.get_mut(&key) else { return };
-        let Some(state) = self.tracks.get_mut(&track) else { return };
+        let Some(transport) = self.transports.get_mut(key) else { return };
+        let Some(at) = self.tracks.find(track) else { return };
+        let Some(state) = self.tracks.at_mut(at) else { return };
         let ours = transport.ssrc;
         let rtt = transport.rtt;
         let mut wanting: SmallVec<[usize; 3]> = SmallVec::new();
@@ -141,15 +142,15 @@ impl ShardCore {
             self.request_keyframe(track, layer, now);
         }
         for layer in 0..layers {
-            self.release(track, layer, now);
+            self.release(at, layer, now);
         }
     }
 
     pub(super) fn sender_reports(&mut self, key: TransportKey, config: &TransportConfig, now: Instant) {
         for section in &config.send {
-            let Some(track) = self.tracks.get_mut(&section.track) else { continue };
+            let Some(track) = self.tracks.get_mut(section.track) else { continue };
             let clock_rate = track.config.codec.clock_rate;
-            let Some(sub) = track.subs.iter_mut().find(|sub| sub.key == section.sub) else { continue };
+            let Some(sub) = track.subs.get_mut(section.sub) else { continue };
             let Some(layer) = sub.current else { continue };
             let clock = track.layers.get(layer).and_then(|layer| layer.clock);
             let ntp = self.clock.ntp(now);
@@ -177,7 +178,7 @@ impl ShardCore {
                 octets: outgoing.octets,
                 reports: SmallVec::new(),
             };
-            let Some(transport) = self.transports.get_mut(&key) else { return };
+            let Some(transport) = self.transports.get_mut(key) else { return };
             transport.send_rtcp(&mut self.egress, |out| {
                 rtcp::write_sender_report(out, &report);
                 rtcp::write_sdes_cname(out, report.ssrc, "rongtong");
@@ -186,7 +187,7 @@ impl ShardCore {
     }
 
     pub(super) fn quality(&mut self, key: TransportKey, config: &TransportConfig, now: Instant) {
-        let Some(transport) = self.transports.get_mut(&key) else { return };
+        let Some(transport) = self.transports.get_mut(key) else { return };
         if now.saturating_duration_since(transport.last_quality) < QUALITY_EVERY {
             return;
         }
@@ -194,15 +195,15 @@ impl ShardCore {
         let (mut loss_down, mut loss_up): (Option<f32>, Option<f32>) = (None, None);
         let worse = |known: Option<f32>, loss: f32| Some(known.unwrap_or(0.0).max(loss));
         for section in &config.send {
-            if let Some(track) = self.tracks.get(&section.track)
-                && let Some(sub) = track.subs.iter().find(|sub| sub.key == section.sub)
+            if let Some(track) = self.tracks.get(section.track)
+                && let Some(sub) = track.subs.get(section.sub)
                 && let Some(outgoing) = sub.transport()
             {
                 loss_down = worse(loss_down, outgoing.loss);
             }
         }
         for section in &config.receive {
-            if let Some(track) = section.track.and_then(|track| self.tracks.get(&track)) {
+            if let Some(track) = section.track.and_then(|track| self.tracks.get(track)) {
                 for layer in &track.layers {
                     let missing = layer.nack.outstanding() as f32;
                     loss_up = worse(loss_up, (missing / 100.0).min(1.0));
@@ -224,7 +225,7 @@ impl ShardCore {
     pub(super) fn levels(&mut self, now: Instant) {
         let mut spoken: HashMap<RoomKey, Vec<(TrackKey, f32)>> = HashMap::new();
         let mut unwanted: Vec<TrackKey> = Vec::new();
-        for (&key, track) in &mut self.tracks {
+        for (key, track) in self.tracks.iter_mut() {
             if track.unwanted_since.is_some() {
                 unwanted.push(key);
             }
@@ -251,7 +252,7 @@ impl ShardCore {
 
     /// Tells a publisher which layers have viewers: more at once, fewer after a while.
     pub(super) fn update_wanted(&mut self, key: TrackKey, now: Instant) {
-        let Some(track) = self.tracks.get_mut(&key) else { return };
+        let Some(track) = self.tracks.get_mut(key) else { return };
         if !track.is_video() || track.config.feed.is_some() {
             return;
         }

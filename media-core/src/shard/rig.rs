@@ -12,11 +12,13 @@ use crate::media::{CodecParams, Keyframes, Source, SourcePacket, TapItem};
 use crate::rtp::packet::{Kind as Packet, RtpHeader, RtpView, classify, write_header};
 use crate::rtp::rtcp::{self, Rtcp};
 use crate::session::Path;
-use crate::session::dtls::{DtlsIdentity, SrtpPair};
+use crate::session::dtls::DtlsIdentity;
 use crate::session::flow::{DataLink, INBOX};
 use crate::session::ice::{IceCredentials, testing};
+use crate::session::srtp::{Opener, Sealer, SrtpPair, Suite};
 use bytes::Bytes;
 use rtc_srtp::context::Context;
+use rtc_srtp::crypto::RTCCryptoProvider;
 use rtc_srtp::protection_profile::ProtectionProfile;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -60,13 +62,21 @@ pub struct Rig {
     pub most_queued: usize,
 }
 
+static CRYPTO: LazyLock<Arc<dyn RTCCryptoProvider>> = LazyLock::new(|| rtc_srtp::crypto::default_provider().unwrap());
 static IDENTITY: LazyLock<Arc<DtlsIdentity>> = LazyLock::new(|| Arc::new(DtlsIdentity::generate().unwrap()));
 
-fn context(direction: u8, number: usize) -> Context {
+const SALT: [u8; 12] = [7; 12];
+
+fn master_key(direction: u8, number: usize) -> [u8; 16] {
     let mut key = [direction; 16];
     key[1..9].copy_from_slice(&(number as u64).to_be_bytes());
-    let crypto = IDENTITY.crypto.crypto();
-    Context::new(&key, &[7; 12], ProtectionProfile::AeadAes128Gcm, None, None, crypto).unwrap()
+    key
+}
+
+/// The peers' SRTP is another implementation.
+fn context(direction: u8, number: usize) -> Context {
+    let (key, crypto) = (master_key(direction, number), CRYPTO.crypto());
+    Context::new(&key, &SALT, ProtectionProfile::AeadAes128Gcm, None, None, crypto).unwrap()
 }
 
 impl Rig {
@@ -86,7 +96,7 @@ impl Rig {
         };
         let start = Instant::now() + Duration::from_secs(100);
         let clock = RoomClock::anchored(start, 1_790_000_000_000_000_000);
-        let mut core = ShardCore::new(config, clock, [1; 32], IDENTITY.crypto.clone(), start);
+        let mut core = ShardCore::new(config, clock, [1; 32], CRYPTO.clone(), start);
         let room = RoomKey::next();
         let (sender, events) = mpsc::unbounded_channel();
         core.command(Command::AddRoom { room, events: sender }, start);
@@ -133,11 +143,12 @@ impl Rig {
         self.peers.push(Peer { key, local, address, _events: events, seal, open, config });
         self.check(number, address);
         let pair = SrtpPair {
-            incoming: context(1, number),
-            outgoing: context(2, number),
-            profile: ProtectionProfile::AeadAes128Gcm,
+            incoming: Opener::new(Suite::AeadAes128Gcm, &master_key(1, number), &SALT).unwrap(),
+            outgoing: Sealer::new(Suite::AeadAes128Gcm, &master_key(2, number), &SALT).unwrap(),
         };
-        self.core.transports.get_mut(&key).unwrap().connect_for_tests(Box::new(pair));
+        let transport = self.core.transports.get_mut(key).unwrap();
+        transport.webrtc().unwrap().connect_for_tests(Box::new(pair));
+        transport.settle();
         self.core.transport_connected(key, self.now);
         number
     }
@@ -145,8 +156,8 @@ impl Rig {
     /// A connectivity check that nominates.
     pub fn check(&mut self, peer: usize, from: SocketAddr) {
         let local = self.peers[peer].local.clone();
-        let datagram = testing::request(&local, &local.password, true);
-        self.core.datagram(&datagram, Path::Udp(from), from, self.now);
+        let mut datagram = testing::request(&local, &local.password, true);
+        self.core.datagram(&mut datagram, Path::Udp(from), from, self.now);
         self.take();
     }
 
@@ -232,9 +243,9 @@ impl Rig {
         let mut packet = Vec::new();
         write_header(&mut packet, &header, extensions);
         packet.extend_from_slice(payload);
-        let sealed = self.peers[peer].seal.encrypt_rtp(&packet).unwrap();
+        let mut sealed = self.peers[peer].seal.encrypt_rtp(&packet).unwrap();
         let from = self.peers[peer].address;
-        self.core.datagram(&sealed, Path::Udp(from), from, self.now);
+        self.core.datagram(&mut sealed, Path::Udp(from), from, self.now);
         self.take();
     }
 
@@ -262,9 +273,9 @@ impl Rig {
     pub fn send_rtcp(&mut self, peer: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let mut packet = Vec::new();
         write(&mut packet);
-        let sealed = self.peers[peer].seal.encrypt_rtcp(&packet).unwrap();
+        let mut sealed = self.peers[peer].seal.encrypt_rtcp(&packet).unwrap();
         let from = self.peers[peer].address;
-        self.core.datagram(&sealed, Path::Udp(from), from, self.now);
+        self.core.datagram(&mut sealed, Path::Udp(from), from, self.now);
         self.take();
     }
 
@@ -310,29 +321,41 @@ impl Rig {
 
     /// Everything that the core wants to send arrives now.
     fn take(&mut self) {
-        self.most_queued = self.most_queued.max(self.core.egress.bytes.len());
-        let queue = std::mem::take(&mut self.core.egress.queue);
-        let bytes = std::mem::take(&mut self.core.egress.bytes);
-        for (start, length, path) in queue {
-            let Path::Udp(to) = path else { continue };
-            let datagram = &bytes[start..start + length];
-            let Some(peer) = self.peers.iter().position(|peer| peer.address == to) else {
-                self.others += 1;
-                continue;
-            };
-            match classify(datagram) {
-                Packet::Rtp => {
-                    let plain = self.peers[peer].open.decrypt_rtp(datagram).unwrap();
-                    let view = RtpView::parse(&plain).unwrap();
-                    self.rtp.push(Got { peer, header: view.header, payload: view.payload.to_vec() });
+        loop {
+            self.most_queued = self.most_queued.max(self.core.egress.queued_bytes());
+            let mut egress = std::mem::take(&mut self.core.egress);
+            for way in 0..egress.ways() {
+                let Some(Path::Udp(to)) = egress.way(way).map(|way| way.path) else { continue };
+                for datagram in egress.waiting(way) {
+                    self.arrive(to, datagram);
                 }
-                Packet::Rtcp => {
-                    let plain = self.peers[peer].open.decrypt_rtcp(datagram).unwrap();
-                    let packets = rtcp::parse_compound(&plain).unwrap();
-                    self.rtcp.extend(packets.into_iter().map(|packet| (peer, packet)));
-                }
-                _ => self.others += 1,
             }
+            egress.clear();
+            self.core.egress = egress;
+            if !self.core.must_flush() {
+                return;
+            }
+            self.core.go_on(self.now);
+        }
+    }
+
+    fn arrive(&mut self, to: SocketAddr, datagram: &[u8]) {
+        let Some(peer) = self.peers.iter().position(|peer| peer.address == to) else {
+            self.others += 1;
+            return;
+        };
+        match classify(datagram) {
+            Packet::Rtp => {
+                let plain = self.peers[peer].open.decrypt_rtp(datagram).unwrap();
+                let view = RtpView::parse(&plain).unwrap();
+                self.rtp.push(Got { peer, header: view.header, payload: view.payload.to_vec() });
+            }
+            Packet::Rtcp => {
+                let plain = self.peers[peer].open.decrypt_rtcp(datagram).unwrap();
+                let packets = rtcp::parse_compound(&plain).unwrap();
+                self.rtcp.extend(packets.into_iter().map(|packet| (peer, packet)));
+            }
+            _ => self.others += 1,
         }
     }
 

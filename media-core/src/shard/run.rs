@@ -2,7 +2,7 @@
 
 use super::config::ShardConfig;
 use super::core::ShardCore;
-use super::net::{BATCH, LISTENER, Receiver, Sender, UDP, WAKER, bind_udp};
+use super::net::{DATAGRAM, LISTENER, READ_BATCH, Receiver, Sender, UDP, WAKER, bind_udp};
 use super::tcp::{Connections, Left, bind_tcp};
 use super::{Command, Inbox, ShardHandle, ShardStats};
 use crate::clock::RoomClock;
@@ -19,7 +19,7 @@ const FEED_RING: usize = 4096;
 /// Batches of feeds taken in one turn, so that they can't starve connectivity checks.
 const FEEDS_A_TURN: usize = 256;
 /// Reads of the UDP socket in one turn, before timers get theirs.
-const READS_A_TURN: usize = 16;
+const READS_A_TURN: usize = 32;
 
 pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
     let poll = Poll::new()?;
@@ -104,8 +104,10 @@ impl Shard {
         let mut events = Events::with_capacity(256);
         let mut receiver = Receiver::new();
         let mut frames: Vec<Vec<u8>> = Vec::new();
-        // Something is left over from the bounds of the turn before.
-        let mut more = false;
+        // Something is left over from the bounds of the turn before, or was never looked at.
+        let mut more = true;
+        // The UDP socket has said that there is something to read, and not that there is nothing more.
+        let mut readable = true;
         loop {
             let now = Instant::now();
             let until = self.core.poll_timeout(now);
@@ -117,6 +119,13 @@ impl Shard {
             }
             let unread = std::mem::take(&mut self.unread);
             for event in &events {
+                if event.token() == UDP {
+                    readable |= event.is_readable();
+                    if event.is_writable() && self.core.egress.is_blocked() {
+                        self.core.egress.set_blocked(false);
+                        let _ = poll.registry().reregister(&mut self.udp, UDP, Interest::READABLE);
+                    }
+                }
                 self.connection(event, poll.registry(), &mut frames);
             }
             for token in unread {
@@ -146,31 +155,40 @@ impl Shard {
                 let Ok((track, batch)) = inbox.feed.try_recv() else { break };
                 let now = Instant::now();
                 self.core.feed(track, batch, now);
-                self.flush_if_full();
+                self.make_room(now);
             }
             // Edge-triggered: read until the socket is empty.
             for _ in 0..READS_A_TURN {
-                let count = receiver.fill(&self.udp);
-                let now = Instant::now();
-                for index in 0..count {
-                    let (bytes, source) = receiver.datagram(index);
-                    self.core.datagram(bytes, Path::Udp(source), source, now);
-                }
-                self.flush_if_full();
-                more = count == BATCH;
-                if !more {
+                if !readable {
                     break;
                 }
+                let count = receiver.fill(&self.udp);
+                readable = count == READ_BATCH;
+                let now = Instant::now();
+                for index in 0..count {
+                    let Some((source, datagrams)) = receiver.message(index) else { continue };
+                    for bytes in datagrams {
+                        self.datagram(bytes, Path::Udp(source), source, now);
+                    }
+                }
             }
-            self.core.handle_timeout(Instant::now());
+            let now = Instant::now();
+            self.core.handle_timeout(now);
+            self.make_room(now);
+            let free = !self.core.egress.is_blocked();
             self.flush();
+            if free && self.core.egress.is_blocked() {
+                // Told once there is room again.
+                let both = Interest::READABLE | Interest::WRITABLE;
+                let _ = poll.registry().reregister(&mut self.udp, UDP, both);
+            }
             for path in std::mem::take(&mut self.core.lost_paths) {
                 if let Path::Tcp(token) = path {
                     self.connections.close(token, poll.registry());
                 }
             }
             self.connections.expire(poll.registry(), Instant::now());
-            more |= !inbox.feed.is_empty() || !self.unread.is_empty();
+            more = readable || !inbox.feed.is_empty() || !self.unread.is_empty();
         }
     }
 
@@ -199,8 +217,8 @@ impl Shard {
         let Some(peer) = self.connections.peer(token) else { return };
         let left = self.connections.read(token, frames);
         let path = Path::Tcp(token);
-        for frame in frames.drain(..) {
-            self.core.datagram(&frame, path, peer, Instant::now());
+        for mut frame in frames.drain(..) {
+            self.datagram(&mut frame, path, peer, Instant::now());
         }
         if self.core.paths.contains_key(&path) {
             self.connections.prove(token);
@@ -215,9 +233,20 @@ impl Shard {
         }
     }
 
-    fn flush_if_full(&mut self) {
-        if self.core.egress.is_full() {
+    fn datagram(&mut self, bytes: &mut [u8], path: Path, source: SocketAddr, now: Instant) {
+        if bytes.len() > DATAGRAM {
+            self.core.stats.garbage += 1;
+            return;
+        }
+        self.core.datagram(bytes, path, source, now);
+        self.make_room(now);
+    }
+
+    /// Lets go what was produced, so that no more than a bound ever waits.
+    fn make_room(&mut self, now: Instant) {
+        while self.core.must_flush() {
             self.flush();
+            self.core.go_on(now);
         }
     }
 
@@ -233,6 +262,9 @@ impl Shard {
             packets_out: self.sender.packets,
             bytes_out: self.sender.octets,
             send_errors: self.sender.errors,
+            send_calls: self.sender.calls,
+            send_divided: self.sender.divided,
+            send_waits: self.sender.waits,
             ..self.core.snapshot()
         }
     }

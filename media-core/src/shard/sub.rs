@@ -1,22 +1,23 @@
 //! One subscription: which layer it is on, how source numbers become its own,
 //! and what it has sent, so that a lost packet can be sent again.
 
+use super::SubKey;
+use super::table::TransportAt;
 use super::track::ClockPoint;
-use super::{SubKey, TransportKey};
 use crate::media::{Codec, MediaPacket, TapItem};
-use crate::rtp::munger::Munger;
+use crate::rtp::munger::{Mapped, Munger};
 use crate::rtp::seq::{Extender, Extender32};
 use crate::rtp::vp8::{Vp8Moves, Vp8Munger};
+use crate::session::srtp::Rollover;
 use bytes::Bytes;
 use rand::Rng;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// Packets that can be asked for again.
-const SENT: usize = 1024;
-/// Burst packets sent each time the shard comes by, about every millisecond: 230 Mbit/s to a receiver
-/// that loses nothing, 40 and 10 to one that does.
+/// Packets sent in a millisecond; what is more waits its turn: 230 Mbit/s to a receiver that loses
+/// nothing, 40 and 10 to one that does.
 const BURST_STEP: [(f32, usize); 3] = [(0.02, 24), (0.1, 4), (f32::INFINITY, 1)];
 /// A cached group is sent again on request after this long, and each time after twice as long,
 /// until nobody has asked for [`REPLAY_CALM`].
@@ -25,6 +26,12 @@ const REPLAY_LAST: Duration = Duration::from_secs(16);
 const REPLAY_CALM: Duration = Duration::from_secs(30);
 /// A longer group is not sent again on request: the next keyframe is cheaper.
 pub(super) const REPLAY_BYTES: usize = 1 << 20;
+/// Packets that may wait beside a cached group. Whoever is further behind begins anew.
+const MAX_WAITING: usize = 2048;
+/// Switches that are remembered, so that what was sent before them can be sent again.
+const EPOCHS: usize = 8;
+/// Packets sent again of which the moment is remembered.
+const RESENT: usize = 256;
 /// RTP ticks between the frames of a burst: the decoder is to run through them, not to play them.
 const BURST_TICKS: u32 = 90;
 
@@ -52,7 +59,7 @@ pub(super) enum Sink {
 }
 
 pub(super) struct Outgoing {
-    pub transport: TransportKey,
+    pub transport: TransportAt,
     pub mid: String,
     pub ssrc: u32,
     pub rtx_ssrc: u32,
@@ -60,6 +67,9 @@ pub(super) struct Outgoing {
     pub rtx_pt: Option<u8>,
     pub red_pt: Option<u8>,
     pub rtx_sequence: u16,
+    /// Wraps of the media's and the retransmissions' numbers, which SRTP counts.
+    pub rollover: Rollover,
+    pub rtx_rollover: Rollover,
     pub packets: u32,
     pub octets: u32,
     pub last_report: Option<Instant>,
@@ -67,19 +77,40 @@ pub(super) struct Outgoing {
     pub loss: f32,
 }
 
-/// A packet as it was sent.
-#[derive(Clone, Copy, Debug, Default)]
+/// How a packet was sent that is asked for again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sent {
-    sequence: u16,
-    pub layer: u8,
-    valid: bool,
+    pub layer: usize,
     /// Its extended number at the source.
     pub source: u64,
-    /// The time it was given.
-    pub timestamp: u32,
+    pub time: SentTime,
     pub vp8: Vp8Moves,
-    /// When it was last sent again.
-    again: Option<Instant>,
+}
+
+/// The time that a packet was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SentTime {
+    /// The source's, moved by this.
+    Moved(u32),
+    /// Its own, in a burst.
+    Squeezed(u32),
+}
+
+impl SentTime {
+    pub fn of(self, packet: &MediaPacket) -> u32 {
+        match self {
+            Self::Moved(offset) => (packet.time as u32).wrapping_add(offset),
+            Self::Squeezed(time) => time,
+        }
+    }
+}
+
+/// A switch of the source: of what layer packets are from then on, and how VP8's numbers are moved.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Epoch {
+    number: u32,
+    layer: u8,
+    vp8: Vp8Moves,
 }
 
 pub(super) struct Sub {
@@ -92,8 +123,12 @@ pub(super) struct Sub {
     clock_rate: u32,
     pub munger: Munger,
     pub vp8: Vp8Munger,
-    /// Packets of the cached group that still have to go out, with their squeezed times.
+    /// Packets that wait their turn, of the cached group with their squeezed times.
     pub burst: VecDeque<(MediaPacket, u32)>,
+    /// How many of them may wait.
+    burst_room: usize,
+    /// The millisecond in which packets were last sent, and how many were in it.
+    sent_in: (u64, usize),
     /// When the cached group may be sent once more on request, and after how long again.
     replay_at: Option<Instant>,
     replay_pause: Duration,
@@ -102,19 +137,17 @@ pub(super) struct Sub {
     created: Instant,
     /// Nothing is sent before: the peer has to have applied our answer first.
     pub ready_at: Instant,
-    sent: Box<[Sent]>,
+    pub epochs: SmallVec<[Epoch; EPOCHS]>,
+    /// Frames of the last burst: their first numbers and their times; and the number behind the last one.
+    squeezed: Vec<(u16, u32)>,
+    squeezed_end: u16,
+    /// What was sent again, and when.
+    resent: VecDeque<(u16, Instant)>,
+    /// Packets before this outgoing number were written otherwise than now.
+    written_alike_from: u64,
     /// Bytes that may be sent again now; below zero after a packet that was larger than what was left.
     resend_budget: i64,
     resend_counted: Instant,
-}
-
-/// A packet as it is to leave.
-pub(super) struct Ready {
-    pub sequence: u16,
-    pub timestamp: u32,
-    pub marker: bool,
-    pub payload: Bytes,
-    pub red: bool,
 }
 
 impl Sub {
@@ -123,7 +156,13 @@ impl Sub {
         let first = random.random_range(1..0x7000);
         Self {
             key,
-            sent: Box::new([]),
+            epochs: SmallVec::new(),
+            squeezed: Vec::new(),
+            squeezed_end: 0,
+            resent: VecDeque::new(),
+            written_alike_from: 0,
+            burst_room: MAX_WAITING,
+            sent_in: (0, 0),
             sink,
             wish: 2,
             paused: false,
@@ -167,10 +206,27 @@ impl Sub {
         true
     }
 
-    /// How many packets of a burst may leave at once.
-    pub fn burst_step(&self) -> usize {
+    /// Whether one more packet may leave in this millisecond; if so, it counts as sent.
+    pub fn may_send(&mut self, millisecond: u64) -> bool {
+        if self.sent_in.0 != millisecond {
+            self.sent_in = (millisecond, 0);
+        }
         let loss = self.transport().map_or(0.0, |outgoing| outgoing.loss);
-        BURST_STEP.iter().find(|(most, _)| loss < *most).map_or(1, |(_, step)| *step)
+        let step = BURST_STEP.iter().find(|(most, _)| loss < *most).map_or(1, |(_, step)| *step);
+        let may = self.sent_in.1 < step;
+        self.sent_in.1 += usize::from(may);
+        may
+    }
+
+    /// A packet waits its turn; says whether that is the first one. One that is too far behind begins anew.
+    pub fn wait(&mut self, packet: &MediaPacket, timestamp: u32) -> bool {
+        if self.burst.len() >= self.burst_room {
+            self.burst.clear();
+            self.current = None;
+            return false;
+        }
+        self.burst.push_back((packet.clone(), timestamp));
+        self.burst.len() == 1
     }
 
     pub fn is_tap(&self) -> bool {
@@ -196,11 +252,15 @@ impl Sub {
             && old.ssrc == outgoing.ssrc
         {
             let Outgoing { mid, rtx_ssrc, pt, rtx_pt, red_pt, .. } = outgoing;
+            if old.rtx_ssrc != rtx_ssrc {
+                old.rtx_rollover = Rollover::default();
+            }
+            self.written_alike_from = self.munger.next_out();
             (old.mid, old.rtx_ssrc, old.pt, old.rtx_pt, old.red_pt) = (mid, rtx_ssrc, pt, rtx_pt, red_pt);
             return false;
         }
         self.displace();
-        self.sent = vec![Sent::default(); SENT].into_boxed_slice();
+        self.written_alike_from = self.munger.next_out();
         self.sink = Sink::Transport(outgoing);
         self.ready_at = ready_at;
         true
@@ -239,9 +299,20 @@ impl Sub {
             self.burst.push_back((packet.clone(), time));
         }
         let first_out = if squeeze { start } else { *first_time };
+        self.burst_room = self.burst.len() + MAX_WAITING;
         self.current = Some(0);
         self.munger.switch_source(first.sequence, first_out, now, 1);
         self.vp8.switch_source();
+        self.squeezed.clear();
+        self.note_epoch(0);
+    }
+
+    fn note_epoch(&mut self, layer: usize) {
+        if self.epochs.len() == EPOCHS {
+            self.epochs.remove(0);
+        }
+        // VP8's moves are known with the first packet.
+        self.epochs.push(Epoch { number: self.munger.epoch(), layer: layer as u8, vp8: Vp8Moves::default() });
     }
 
     /// Moves to a layer at `packet`, which a decoder can start at. `clocks` are those of the layer it
@@ -263,51 +334,41 @@ impl Sub {
         });
         self.munger.switch_source_at(packet.sequence, timestamp, known, now, frame_ticks);
         self.vp8.switch_source();
+        self.note_epoch(layer);
     }
 
     /// Numbers a packet for this subscriber; `None` when it must not be sent.
-    pub fn prepare(&mut self, packet: &MediaPacket, timestamp: u32, codec: Codec, now: Instant) -> Option<Ready> {
+    pub fn number(&mut self, packet: &MediaPacket, timestamp: u32, now: Instant) -> Option<Mapped> {
         let mapped = self.munger.map(packet.sequence, timestamp, now)?;
-        let payload = self.rewrite(packet, codec);
-        let layer = self.current.unwrap_or(0) as u8;
-        if !self.sent.is_empty() {
-            let slot = usize::from(mapped.sequence) % self.sent.len();
-            if let Some(sent) = self.sent.get_mut(slot) {
-                *sent = Sent {
-                    sequence: mapped.sequence,
-                    layer,
-                    valid: true,
-                    source: packet.sequence,
-                    timestamp: mapped.timestamp,
-                    vp8: self.vp8.moves(),
-                    again: None,
-                };
+        if timestamp != packet.time as u32 {
+            if self.squeezed.last().is_none_or(|(_, time)| *time != mapped.timestamp) {
+                self.squeezed.push((mapped.sequence, mapped.timestamp));
             }
+            self.squeezed_end = mapped.sequence.wrapping_add(1);
         }
-        let takes_red = self.transport().is_some_and(|outgoing| outgoing.red_pt.is_some());
-        let (payload, red) = match (&packet.red, takes_red) {
-            (Some(red), true) => (red.clone(), true),
-            _ => (payload, false),
+        Some(mapped)
+    }
+
+    /// A packet that was sent under this number. `alike`: it must have been written as it would be now.
+    pub fn sent(&self, sequence: u16, alike: bool) -> Option<Sent> {
+        let origin = self.munger.origin(sequence)?;
+        if alike && origin.out < self.written_alike_from {
+            return None;
+        }
+        let epoch = self.epochs.iter().rev().find(|epoch| epoch.number == origin.epoch)?;
+        let squeezed = self
+            .squeezed
+            .first()
+            .filter(|(first, _)| sequence.wrapping_sub(*first) < self.squeezed_end.wrapping_sub(*first));
+        let time = match squeezed {
+            Some((first, _)) => {
+                let offset = sequence.wrapping_sub(*first);
+                let after = self.squeezed.partition_point(|(at, _)| at.wrapping_sub(*first) <= offset);
+                SentTime::Squeezed(self.squeezed.get(after.checked_sub(1)?)?.1)
+            }
+            None => SentTime::Moved(origin.timestamp_offset),
         };
-        Some(Ready { sequence: mapped.sequence, timestamp: mapped.timestamp, marker: packet.marker, payload, red })
-    }
-
-    /// VP8's descriptor numbers pictures; they must run on over a switch. Other payloads are shared as they are.
-    fn rewrite(&mut self, packet: &MediaPacket, codec: Codec) -> Bytes {
-        if codec != Codec::Vp8 {
-            return packet.payload.clone();
-        }
-        let mut copy = packet.payload.to_vec();
-        match self.vp8.rewrite(&mut copy) {
-            Ok(()) => copy.into(),
-            Err(_) => packet.payload.clone(),
-        }
-    }
-
-    /// A packet that was sent under this number.
-    pub fn sent(&self, sequence: u16) -> Option<Sent> {
-        let slot = self.sent.get(usize::from(sequence) % self.sent.len().max(1))?;
-        (slot.valid && slot.sequence == sequence).then_some(*slot)
+        Some(Sent { layer: usize::from(epoch.layer), source: origin.seq, time, vp8: epoch.vp8 })
     }
 
     /// Whether a packet may be sent again: once a round trip, and within the budget.
@@ -318,16 +379,16 @@ impl Sub {
             self.resend_budget = self.resend_budget.saturating_add(earned).min(RESEND_BURST);
             self.resend_counted = now;
         }
-        let slot = usize::from(sequence) % self.sent.len().max(1);
-        let Some(sent) = self.sent.get_mut(slot).filter(|sent| sent.valid && sent.sequence == sequence) else {
-            return false;
-        };
         let pause = rtt.clamp(RESEND_PAUSE, Duration::from_secs(1));
-        let soon = sent.again.is_some_and(|at| now.saturating_duration_since(at) < pause);
+        let last = self.resent.iter().rev().find(|(number, _)| *number == sequence);
+        let soon = last.is_some_and(|(_, at)| now.saturating_duration_since(*at) < pause);
         if soon || self.resend_budget <= 0 {
             return false;
         }
-        sent.again = Some(now);
+        if self.resent.len() == RESENT {
+            self.resent.pop_front();
+        }
+        self.resent.push_back((sequence, now));
         true
     }
 
@@ -342,14 +403,15 @@ impl Sub {
     }
 
     /// Hands a packet to a tap; a full tap loses it, and hears how many were lost.
-    pub fn deliver_tap(&mut self, ready: Ready, packet: &MediaPacket) {
+    pub fn deliver_tap(&mut self, mapped: Mapped, packet: &MediaPacket, codec: Codec) {
+        let payload = self.payload_for_tap(packet, codec);
         let offset = self.munger.timestamp_offset();
         let Sink::Tap { sender, dropped, sequence, time, clock } = &mut self.sink else { return };
         let item = MediaPacket {
-            sequence: sequence.extend(ready.sequence).seq,
-            time: time.extend(ready.timestamp),
-            marker: ready.marker,
-            payload: ready.payload,
+            sequence: sequence.extend(mapped.sequence).seq,
+            time: time.extend(mapped.timestamp),
+            marker: packet.marker,
+            payload,
             arrival: packet.arrival,
             level: packet.level,
             red: None,
@@ -372,6 +434,15 @@ impl Sub {
         }
     }
 
+    fn payload_for_tap(&mut self, packet: &MediaPacket, codec: Codec) -> Bytes {
+        if codec != Codec::Vp8 {
+            return packet.payload.clone();
+        }
+        let mut copy = packet.payload.to_vec();
+        rewrite_vp8(&mut self.vp8, &mut self.epochs, &mut copy);
+        copy.into()
+    }
+
     pub fn note_clock(&mut self, point: ClockPoint) {
         if let Sink::Tap { clock, .. } = &mut self.sink {
             *clock = Some(point);
@@ -379,9 +450,19 @@ impl Sub {
     }
 }
 
+/// VP8's descriptor numbers pictures; they must run on over a switch. Changes an outgoing payload.
+pub(super) fn rewrite_vp8(vp8: &mut Vp8Munger, epochs: &mut [Epoch], payload: &mut [u8]) {
+    if vp8.rewrite(payload).is_ok()
+        && let Some(epoch) = epochs.last_mut()
+    {
+        epoch.vp8 = vp8.moves();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::TransportKey;
 
     fn packet(sequence: u64) -> MediaPacket {
         MediaPacket {
@@ -399,7 +480,7 @@ mod tests {
     fn a_burst_is_squeezed_and_the_live_stream_follows_it() {
         let now = Instant::now();
         let outgoing = Outgoing {
-            transport: TransportKey::next(),
+            transport: TransportAt { key: TransportKey::next(), slot: 0 },
             mid: String::new(),
             ssrc: 1,
             rtx_ssrc: 2,
@@ -407,6 +488,8 @@ mod tests {
             rtx_pt: None,
             red_pt: None,
             rtx_sequence: 0,
+            rollover: Rollover::default(),
+            rtx_rollover: Rollover::default(),
             packets: 0,
             octets: 0,
             last_report: None,
@@ -419,18 +502,24 @@ mod tests {
         sub.begin_burst(group.iter(), now);
         let mut previous: Option<(u16, u32)> = None;
         while let Some((packet, time)) = sub.burst.pop_front() {
-            let ready = sub.prepare(&packet, time, Codec::H264, now).unwrap();
+            let ready = sub.number(&packet, time, now).unwrap();
             if let Some((sequence, timestamp)) = previous {
                 assert_eq!(ready.sequence, sequence.wrapping_add(1));
                 assert!(ready.timestamp.wrapping_sub(timestamp) <= BURST_TICKS);
             }
             previous = Some((ready.sequence, ready.timestamp));
         }
-        let live = sub.prepare(&packet(1050), 5000 + 25 * 3600, Codec::H264, now).unwrap();
+        let newest = MediaPacket { time: 5000 + 25 * 3600, ..packet(1050) };
+        let live = sub.number(&newest, 5000 + 25 * 3600, now).unwrap();
         let (sequence, timestamp) = previous.unwrap();
         assert_eq!(live.sequence, sequence.wrapping_add(1));
         assert_eq!(live.timestamp.wrapping_sub(timestamp), 3600);
-        let sent = sub.sent(live.sequence).unwrap();
-        assert_eq!((sent.layer, sent.source, sent.timestamp), (0, 1050, live.timestamp));
+        let sent = sub.sent(live.sequence, false).unwrap();
+        assert_eq!((sent.layer, sent.source, sent.time.of(&newest)), (0, 1050, live.timestamp));
+        let last = sub.sent(sequence, false).unwrap();
+        assert_eq!((last.source, last.time), (1049, SentTime::Squeezed(timestamp)));
+        // Two packets a frame.
+        let second = sub.sent(sequence.wrapping_sub(47), false).unwrap();
+        assert_eq!((second.source, second.time), (1002, SentTime::Squeezed(timestamp.wrapping_sub(23 * BURST_TICKS))));
     }
 }

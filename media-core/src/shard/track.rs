@@ -1,11 +1,12 @@
 //! A track on its shard: its layers, the newest group of pictures where the
 //! source can't be asked for one, and its subscriptions.
 
-use super::TransportKey;
 use super::config::TrackConfig;
 use super::layers::{self, Pace};
 use super::levels::{LevelMeter, g711_level};
 use super::sub::Sub;
+use super::table::Table;
+use super::{SubKey, TransportKey};
 use crate::media::{Codec, Keyframes, Kind, MediaPacket};
 use crate::rtp::gop::GopCache;
 use crate::rtp::history::PacketHistory;
@@ -117,7 +118,7 @@ pub(super) struct Track {
     /// The pace of each layer; beside `layers` so that both can be borrowed.
     pub paces: Vec<Pace>,
     pub gop: Option<GopCache<(MediaPacket, u32)>>,
-    pub subs: Vec<Sub>,
+    pub subs: Table<SubKey, Sub>,
     /// The number that a fed packet must have if none was lost.
     pub next_fed: Option<u64>,
     pub publisher: Option<TransportKey>,
@@ -135,7 +136,7 @@ impl Track {
             layers: (0..count).map(|_| Layer::new(config.codec.clock_rate)).collect(),
             paces: vec![Pace::default(); count],
             gop: cached.then(|| GopCache::new(gop_bytes, gop_duration)),
-            subs: Vec::new(),
+            subs: Table::default(),
             next_fed: None,
             publisher: None,
             meter: LevelMeter::default(),
@@ -147,7 +148,7 @@ impl Track {
 
     /// A packet that subscribers are not to have, without a gap in their numbers.
     pub fn leave_out(&mut self, layer: usize, sequence: u64, readers: Readers) {
-        for sub in self.subs.iter_mut().filter(|sub| sub.current == Some(layer) && readers.include(sub)) {
+        for sub in self.subs.values_mut().filter(|sub| sub.current == Some(layer) && readers.include(sub)) {
             sub.munger.drop_packet(sequence);
         }
     }
@@ -158,7 +159,7 @@ impl Track {
         if self.config.feed.is_some() {
             return None;
         }
-        let taps = self.subs.iter().any(Sub::is_tap);
+        let taps = self.subs.values().any(Sub::is_tap);
         let layer = self.layers.get_mut(layer)?;
         if !taps {
             layer.order = None;
@@ -172,7 +173,7 @@ impl Track {
         if let Some(pace) = self.paces.get_mut(layer) {
             pace.restart();
         }
-        for sub in self.subs.iter_mut().filter(|sub| sub.current == Some(layer)) {
+        for sub in self.subs.values_mut().filter(|sub| sub.current == Some(layer)) {
             sub.current = None;
         }
     }
@@ -182,7 +183,7 @@ impl Track {
         if let Some(gop) = &mut self.gop {
             gop.clear();
         }
-        for sub in &mut self.subs {
+        for sub in self.subs.values_mut() {
             sub.current = None;
             sub.burst.clear();
         }
@@ -192,23 +193,14 @@ impl Track {
         self.config.codec.codec.kind() == Kind::Video
     }
 
-    /// Whether a decoder can start at this payload.
-    pub fn starts_keyframe(&self, payload: &[u8]) -> bool {
-        match self.config.codec.codec {
-            Codec::H264 => h264::starts_keyframe(payload),
-            Codec::H265 => h265::starts_keyframe(payload),
-            Codec::Vp8 => vp8::starts_keyframe(payload),
-            codec => codec.kind() == Kind::Audio,
-        }
-    }
-
     /// Files a packet that just arrived: history, level, group of pictures.
-    pub fn note(&mut self, index: usize, packet: &MediaPacket, timestamp: u32, keyframe: bool, now: Instant) {
+    pub fn note(&mut self, index: usize, packet: &MediaPacket, timestamp: u32, now: Instant) {
         if let Some(pace) = self.paces.get_mut(index) {
             pace.packet(timestamp, now);
         }
+        let codec = self.config.codec.codec;
         if let Some(layer) = self.layers.get_mut(index) {
-            if keyframe {
+            if layer.keyframe_pending && starts_keyframe(codec, &packet.payload) {
                 layer.keyframe_pending = false;
             }
             layer.history.insert(packet.sequence, packet.clone(), now);
@@ -220,6 +212,7 @@ impl Track {
         } else if let Some(gop) = &mut self.gop
             && index == 0
         {
+            let keyframe = starts_keyframe(codec, &packet.payload);
             gop.push((packet.clone(), timestamp), packet.payload.len() + 64, timestamp, keyframe, now);
         }
     }
@@ -242,7 +235,17 @@ impl Track {
 
     /// The three qualities somebody wants at this moment.
     pub fn wanted_now(&self) -> [bool; 3] {
-        let wishes = self.subs.iter().filter(|sub| !sub.paused && sub.is_placed()).map(|sub| sub.wish);
+        let wishes = self.subs.values().filter(|sub| !sub.paused && sub.is_placed()).map(|sub| sub.wish);
         layers::wanted(self.layers.len(), wishes)
+    }
+}
+
+/// Whether a decoder can start at this payload.
+pub(super) fn starts_keyframe(codec: Codec, payload: &[u8]) -> bool {
+    match codec {
+        Codec::H264 => h264::starts_keyframe(payload),
+        Codec::H265 => h265::starts_keyframe(payload),
+        Codec::Vp8 => vp8::starts_keyframe(payload),
+        codec => codec.kind() == Kind::Audio,
     }
 }

@@ -2,22 +2,17 @@
 //! tables that tell which stream is what. Packets go in and come out as bytes;
 //! the shard owns the sockets.
 
-use super::config::{PayloadMap, TransportConfig, TransportEvent, TransportInit};
-use super::egress::Egress;
+use super::config::{ExtensionIds, PayloadMap, TransportConfig, TransportEvent, TransportInit};
 use super::{RoomKey, SubKey, TrackKey, TransportKey};
 use crate::clock::ClockEstimator;
 use crate::ids::ParticipantSid;
 use crate::rtp::ext;
 use crate::rtp::packet::{Extensions, RtpHeader, write_header};
 use crate::rtp::twcc::TwccReceiver;
-use crate::session::Path;
-use crate::session::data::DataChannels;
-use crate::session::dtls::{Dtls, DtlsOutput, SrtpPair};
-use crate::session::flow::DataCounts;
-use crate::session::ice::{CONNECT_TIMEOUT, DISCONNECTED_AFTER, FAILED_AFTER, IceLite};
-use bytes::Bytes;
-use smallvec::SmallVec;
-use std::collections::HashMap;
+use crate::session::Session;
+use crate::session::egress::Egress;
+use crate::session::webrtc::WebRtc;
+use foldhash::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -25,10 +20,6 @@ use tokio::sync::mpsc;
 /// Streams one peer may have bound at a time. Senders stop naming a stream once they think it known,
 /// so that the one to make room for a newer one is whichever has been silent the longest.
 const MAX_STREAMS: usize = 256;
-
-/// Paths one peer may have checked at a time. A machine with many addresses checks from each, and
-/// uses one; a path that fell out comes back with the next check on it.
-const MAX_PATHS: usize = 8;
 
 /// Where an incoming stream belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,33 +36,26 @@ struct Bound {
     used: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Connecting,
-    Connected,
-    Disconnected,
-    Failed,
-}
-
 pub(super) struct Transport {
     pub key: TransportKey,
     pub room: RoomKey,
     pub participant: ParticipantSid,
     /// A subscriber connection: we offer, and open the data channels.
     pub opens_data: bool,
-    pub ice: IceLite,
-    dtls: Dtls,
-    srtp: Option<Box<SrtpPair>>,
-    data: DataChannels,
+    /// Its own place in the shard's table, and with it in the egress.
+    pub slot: usize,
+    pub session: Session,
     events: mpsc::UnboundedSender<TransportEvent>,
     pub config: Option<Arc<TransportConfig>>,
+    /// Those of `config`.
+    extensions: ExtensionIds,
+    /// What each payload type of each receive section means.
+    meanings: Vec<[Meaning; 128]>,
     routes: HashMap<u32, Bound>,
     /// Packets that were to be routed so far.
     arrivals: u64,
     /// Our media and RTX streams, to find a subscription from a peer's feedback.
     pub outgoing: HashMap<u32, (TrackKey, SubKey)>,
-    /// Paths that a valid check came by, oldest first.
-    paths: SmallVec<[Path; MAX_PATHS]>,
     pub twcc: TwccReceiver,
     pub twcc_media_ssrc: u32,
     /// Our own identity in RTCP.
@@ -88,9 +72,7 @@ pub(super) struct Transport {
     pub last_quality: Instant,
     /// The peer's clock, from its sender reports.
     pub clock: ClockEstimator,
-    state: State,
     pub dead: bool,
-    scratch: Vec<u8>,
 }
 
 impl Transport {
@@ -100,16 +82,21 @@ impl Transport {
             room: init.room,
             participant: init.participant,
             opens_data: init.opens_data,
-            ice: IceLite::new(init.local_ice, now),
-            dtls: Dtls::new(init.identity),
-            srtp: None,
-            data: DataChannels::new(init.opens_data, init.data),
+            slot: 0,
+            session: Session::WebRtc(Box::new(WebRtc::new(
+                init.local_ice,
+                init.identity,
+                init.opens_data,
+                init.data,
+                now,
+            ))),
             events: init.events,
             config: None,
-            routes: HashMap::new(),
+            extensions: ExtensionIds::default(),
+            meanings: Vec::new(),
+            routes: HashMap::default(),
             arrivals: 0,
-            outgoing: HashMap::new(),
-            paths: SmallVec::new(),
+            outgoing: HashMap::default(),
             twcc: TwccReceiver::default(),
             twcc_media_ssrc: 0,
             ssrc,
@@ -121,34 +108,31 @@ impl Transport {
             next_report: now + Duration::from_secs(1),
             last_quality: now,
             clock: ClockEstimator::default(),
-            state: State::Connecting,
             dead: false,
-            scratch: Vec::with_capacity(2048),
         }
     }
 
-    /// Stands for a handshake.
-    #[cfg(test)]
-    pub fn connect_for_tests(&mut self, pair: Box<SrtpPair>) {
-        self.srtp = Some(pair);
-        self.state = State::Connected;
-        self.tell(TransportEvent::Connected);
+    /// The session, where it is a browser's.
+    pub fn webrtc(&mut self) -> Option<&mut WebRtc> {
+        let Session::WebRtc(session) = &mut self.session;
+        Some(session)
     }
 
-    pub fn tell(&self, event: TransportEvent) {
-        let _ = self.events.send(event);
+    /// Passes on what has become of the session.
+    pub fn settle(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            self.dead |= matches!(event, TransportEvent::Failed(_));
+            let _ = self.events.send(event);
+        }
     }
 
     pub fn is_connected(&self) -> bool {
-        self.srtp.is_some() && self.state != State::Failed
+        self.session.is_connected()
     }
 
     pub fn fail(&mut self, why: String) {
-        if self.state != State::Failed {
-            self.state = State::Failed;
-            self.dead = true;
-            self.tell(TransportEvent::Failed(why));
-        }
+        self.session.fail(why);
+        self.settle();
     }
 
     /// A round trip was measured.
@@ -165,31 +149,14 @@ impl Transport {
         self.note_rtt(if self.measured { after.min(self.rtt * 3) } else { after });
     }
 
-    /// Remembers a checked path; returns the one that had to make room, never the one in use.
-    pub fn note_path(&mut self, path: Path) -> Option<Path> {
-        self.paths.retain(|known| *known != path);
-        self.paths.push(path);
-        if self.paths.len() <= MAX_PATHS {
-            return None;
-        }
-        let in_use = self.ice.path();
-        let oldest = self.paths.iter().position(|known| Some(*known) != in_use)?;
-        Some(self.paths.remove(oldest))
-    }
-
-    pub fn forget_path(&mut self, path: Path) {
-        self.paths.retain(|known| *known != path);
-        self.ice.lose(path);
-    }
-
-    pub fn paths(&self) -> &[Path] {
-        &self.paths
-    }
-
     /// Takes a new negotiated state. Streams learned by header extensions of
     /// sections that did not change stay bound.
     pub fn configure(&mut self, config: Arc<TransportConfig>) {
-        self.ice.restart(config.local_ice.clone());
+        if let Some(session) = self.webrtc() {
+            session.ice.restart(config.local_ice.clone());
+        }
+        self.extensions = config.extensions;
+        self.meanings = config.receive.iter().map(|section| Meaning::table(&section.payloads)).collect();
         let old = self.config.replace(config.clone());
         let mid_of =
             |section: usize| old.as_ref().and_then(|old| old.receive.get(section)).map(|section| section.mid.as_str());
@@ -225,9 +192,8 @@ impl Transport {
             Some(mid) => config.receive.iter().position(|section| section.mid == mid)?,
             None => {
                 // Without a MID the payload type must name exactly one section.
-                let mut fitting = config.receive.iter().enumerate().filter(|(_, section)| {
-                    section.track.is_some()
-                        && section.payloads.iter().any(|payload| payload.pt() == header.payload_type)
+                let mut fitting = config.receive.iter().enumerate().filter(|(index, section)| {
+                    section.track.is_some() && self.meaning(*index, header.payload_type) != Meaning::Unknown
                 });
                 let (index, _) = fitting.next()?;
                 if fitting.next().is_some() {
@@ -238,11 +204,7 @@ impl Transport {
         };
         let described = config.receive.get(section)?;
         let repaired = text(ids.repaired_rid);
-        let rtx = repaired.is_some()
-            || described
-                .payloads
-                .iter()
-                .any(|payload| matches!(payload, PayloadMap::Rtx { pt } if *pt == header.payload_type));
+        let rtx = repaired.is_some() || self.meaning(section, header.payload_type) == Meaning::Rtx;
         let layer = match repaired.or_else(|| text(ids.rid)) {
             Some(rid) => described.rids.iter().position(|known| known == rid)?,
             None if described.rids.len() <= 1 => 0,
@@ -273,145 +235,102 @@ impl Transport {
             .map(|(&ssrc, _)| ssrc)
     }
 
-    pub fn handle_dtls(&mut self, datagram: &[u8], egress: &mut Egress, now: Instant) {
-        let Some(config) = self.config.clone() else { return };
-        let mut outputs = Vec::new();
-        let result = self.dtls.handle(datagram, &config.fingerprint, now, &mut outputs);
-        for output in outputs {
-            match output {
-                DtlsOutput::Connected(pair) => {
-                    tracing::debug!(profile = ?pair.profile, "dtls connected");
-                    self.srtp = Some(pair);
-                    self.state = State::Connected;
-                    self.tell(TransportEvent::Connected);
-                }
-                DtlsOutput::Application(record) => self.data.handle(record.freeze(), now),
-                DtlsOutput::PeerClosed => self.fail("the peer closed the connection".into()),
+    /// What a payload type means in a receive section.
+    pub fn meaning(&self, section: usize, payload_type: u8) -> Meaning {
+        let meaning = self.meanings.get(section).and_then(|table| table.get(usize::from(payload_type)));
+        meaning.copied().unwrap_or_default()
+    }
+
+    /// The track that a receive section carries.
+    pub fn track_of(&self, section: usize) -> Option<TrackKey> {
+        self.config.as_ref()?.receive.get(section)?.track
+    }
+
+    pub fn extension_ids(&self) -> ExtensionIds {
+        self.extensions
+    }
+
+    /// Writes a packet where it is sent from, has `patch` change its payload there, and seals it.
+    pub fn send_rtp(&self, packet: &Outbound<'_>, patch: impl FnOnce(&mut [u8]), egress: &mut Egress) -> bool {
+        let Some(path) = self.session.rtp_path() else { return false };
+        egress.write(self.slot, path, |out, start| {
+            write_header(out, packet.header, packet.extensions);
+            let header = out.len() - start;
+            out.extend_from_slice(packet.prefix);
+            let payload_at = out.len();
+            out.extend_from_slice(packet.payload);
+            if let Some(payload) = out.get_mut(payload_at..) {
+                patch(payload);
             }
-        }
-        if let Err(error) = result {
-            // After the handshake a bad record is a nuisance, before it the end.
-            if self.srtp.is_none() {
-                self.flush_dtls(egress);
-                self.fail(error.to_string());
-                return;
-            }
-        }
-        self.after_data(egress, now);
-    }
-
-    pub fn send_data(&mut self, kind: crate::media::DataKind, payload: Bytes, egress: &mut Egress, now: Instant) {
-        let length = payload.len();
-        self.data.send(kind, payload, now);
-        self.after_data(egress, now);
-        self.data.taken(length);
-    }
-
-    pub fn data_counts(&self) -> DataCounts {
-        self.data.counts()
-    }
-
-    fn after_data(&mut self, egress: &mut Egress, now: Instant) {
-        if self.dtls.is_connected() {
-            let _ = self.data.flush(&mut self.dtls, now);
-        }
-        self.data.report();
-        self.flush_dtls(egress);
-    }
-
-    fn flush_dtls(&mut self, egress: &mut Egress) {
-        while let Some(packet) = self.dtls.poll_transmit() {
-            if let Some(path) = self.ice.path() {
-                egress.push(&packet, path);
-            }
-        }
-    }
-
-    /// Decrypts one SRTP datagram.
-    pub fn open_rtp(&mut self, datagram: &[u8]) -> Option<Bytes> {
-        self.srtp.as_mut()?.incoming.decrypt_rtp(datagram).ok().map(|plain| plain.freeze())
-    }
-
-    pub fn open_rtcp(&mut self, datagram: &[u8]) -> Option<Bytes> {
-        self.srtp.as_mut()?.incoming.decrypt_rtcp(datagram).ok().map(|plain| plain.freeze())
-    }
-
-    pub fn send_rtp(
-        &mut self,
-        header: &RtpHeader,
-        extensions: &[(u8, &[u8])],
-        prefix: &[u8],
-        payload: &[u8],
-        egress: &mut Egress,
-    ) -> bool {
-        let Some(path) = self.ice.path() else { return false };
-        let Some(srtp) = self.srtp.as_mut() else { return false };
-        self.scratch.clear();
-        write_header(&mut self.scratch, header, extensions);
-        self.scratch.extend_from_slice(prefix);
-        self.scratch.extend_from_slice(payload);
-        match srtp.outgoing.encrypt_rtp(&self.scratch) {
-            Ok(sealed) => {
-                egress.push(&sealed, path);
-                true
-            }
-            Err(_) => false,
-        }
+            self.session.seal_rtp(out, start, header, packet.rollover)
+        })
     }
 
     /// Seals and sends a compound that was written by `write`.
     pub fn send_rtcp(&mut self, egress: &mut Egress, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some(path) = self.ice.path() else { return };
-        let Some(srtp) = self.srtp.as_mut() else { return };
-        self.scratch.clear();
-        write(&mut self.scratch);
-        if self.scratch.is_empty() {
-            return;
-        }
-        if let Ok(sealed) = srtp.outgoing.encrypt_rtcp(&self.scratch) {
-            egress.push(&sealed, path);
-        }
+        let Some(path) = self.session.rtcp_path() else { return };
+        let session = &mut self.session;
+        egress.write(self.slot, path, |out, start| {
+            write(out);
+            out.len() > start && session.seal_rtcp(out, start)
+        });
     }
 
-    /// Timers of DTLS and SCTP, and how long the peer has been silent.
+    /// Timers of the session, and how long the peer has been silent.
     pub fn tick(&mut self, egress: &mut Egress, now: Instant) {
-        if self.dtls.poll_timeout().is_some_and(|at| at <= now)
-            && let Err(error) = self.dtls.handle_timeout(now)
-        {
-            self.flush_dtls(egress);
-            self.fail(error.to_string());
-            return;
-        }
-        if self.data.poll_timeout().is_some_and(|at| at <= now) {
-            self.data.handle_timeout(now);
-        }
-        self.after_data(egress, now);
-        let silent = self.ice.silent_for(now);
-        match self.state {
-            State::Connecting if silent > CONNECT_TIMEOUT => self.fail("no connectivity check arrived in time".into()),
-            State::Connected if silent > DISCONNECTED_AFTER => {
-                self.state = State::Disconnected;
-                self.tell(TransportEvent::Disconnected);
-            }
-            State::Disconnected if silent > FAILED_AFTER => self.fail("the peer has been silent for too long".into()),
-            State::Disconnected if silent < DISCONNECTED_AFTER => {
-                self.state = State::Connected;
-                self.tell(TransportEvent::Recovered);
-            }
-            _ => {}
-        }
+        self.session.handle_timeout(self.slot, egress, now);
+        self.settle();
     }
 
     pub fn next_timeout(&self) -> Instant {
-        [self.dtls.poll_timeout(), self.data.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .fold(self.next_tick, |soonest, at| soonest.min(at))
+        self.session.poll_timeout().map_or(self.next_tick, |at| at.min(self.next_tick))
     }
 
     pub fn close(&mut self, egress: &mut Egress, now: Instant) {
-        self.dtls.close(now);
-        self.flush_dtls(egress);
+        self.session.close(self.slot, egress, now);
+    }
+}
+
+/// An RTP packet that is to be written.
+pub(super) struct Outbound<'a> {
+    pub header: &'a RtpHeader,
+    pub rollover: u32,
+    pub extensions: &'a [(u8, &'a [u8])],
+    /// Stands before the payload and is sealed with it.
+    pub prefix: &'a [u8],
+    pub payload: &'a [u8],
+}
+
+/// What a payload type means in a receive section.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Nothing that was agreed: padding probes, or a fault of the peer's.
+    #[default]
+    Unknown,
+    Media,
+    /// RFC 2198 around the payload type given.
+    Red(u8),
+    Rtx,
+}
+
+impl Meaning {
+    fn table(payloads: &[PayloadMap]) -> [Self; 128] {
+        let media = payloads.iter().find_map(|payload| match payload {
+            PayloadMap::Media { pt } => Some(*pt),
+            _ => None,
+        });
+        let mut table = [Self::Unknown; 128];
+        for payload in payloads.iter().rev() {
+            let meaning = match payload {
+                PayloadMap::Media { .. } => Self::Media,
+                PayloadMap::Red { .. } => media.map_or(Self::Media, Self::Red),
+                PayloadMap::Rtx { .. } => Self::Rtx,
+            };
+            if let Some(entry) = table.get_mut(usize::from(payload.pt())) {
+                *entry = meaning;
+            }
+        }
+        table
     }
 }
 

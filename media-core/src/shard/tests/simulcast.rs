@@ -68,7 +68,7 @@ fn a_vp8_packet_that_is_sent_again_after_a_switch_is_what_it_was() {
         let [high, low] = picture.to_be_bytes();
         vec![0x90, 0xe0, 0x80 | high, low, picture as u8, 0x20, if key { 0x10 } else { 0x11 }, 7, 7]
     };
-    let sub = rig.core.tracks[&track].subs[0].key;
+    let sub = rig.core.tracks.get(track).unwrap().subs.values().next().unwrap().key;
     rig.command(Command::Want { track, sub, layer: 0, paused: false });
     for n in 0..10u16 {
         layer(&mut rig, publisher, 0, 100 + n, u32::from(n) * 3000, &vp8(500 + n, n == 0));
@@ -99,7 +99,7 @@ fn a_vp8_packet_that_is_sent_again_after_a_switch_is_what_it_was() {
 #[test]
 fn capture_times_meet_at_a_switch_and_nothing_is_reported_that_would_be_taken_back() {
     let (mut rig, publisher, track, viewer) = meeting(h264());
-    let sub = rig.core.tracks[&track].subs[0].key;
+    let sub = rig.core.tracks.get(track).unwrap().subs.values().next().unwrap().key;
     rig.command(Command::Want { track, sub, layer: 0, paused: false });
     // The layers' times have bases of their own, and the low layer comes two pictures late.
     let (low, top) = (5_000u32, 700_000u32);

@@ -242,7 +242,7 @@ fn watch_media(platform: &Arc<Platform>, rooms: &Arc<Rooms>) {
     let metrics = &platform.metrics;
     let latest = Arc::new(Mutex::new(rongtong_media_core::shard::ShardStats::default()));
     type Read = fn(&rongtong_media_core::shard::ShardStats) -> u64;
-    let lines: [(&'static str, &'static str, &'static str, Read); 20] = [
+    let lines: [(&'static str, &'static str, &'static str, Read); 24] = [
         ("media_transports", "", "WebRTC connections", |s| s.transports),
         ("media_tracks", "", "Tracks on the shards", |s| s.tracks),
         ("media_subscriptions", "", "Subscriptions on the shards", |s| s.subscriptions),

@@ -1,5 +1,7 @@
 //! `rongtong`: the server and its commands.
 
+mod allocations;
+mod bench;
 mod check;
 mod console;
 mod demo;
@@ -15,6 +17,9 @@ mod system;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;
 
 #[derive(Parser)]
 #[command(name = "rongtong", version, about = "融通: one room for everything a command centre must see and talk to")]
@@ -44,6 +49,11 @@ enum Command {
         #[arg(long, short)]
         config: Option<PathBuf>,
     },
+    /// Measure what forwarding costs.
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// Be a device, for demonstrations and tests.
     Simulate {
         #[command(subcommand)]
@@ -62,6 +72,9 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::AuditVerify { config } => runtime.block_on(check::audit(config.as_deref())),
+        Command::Bench { bench } => {
+            runtime.block_on(bench::run(bench)).map_err(|error| -> Box<dyn std::error::Error> { error })
+        }
         Command::CheckConfig { config } => check::config(config.as_deref()),
         Command::Serve { config, demo } => runtime.block_on(serve::run(config.as_deref(), demo)),
         Command::Simulate { device } => runtime.block_on(simulate::run(device)),

@@ -224,6 +224,7 @@ fn start_shards(config: &Config) -> Result<Vec<ShardHandle>, Failure> {
                 gop_cache_bytes: media.gop_cache_mib as usize * 1024 * 1024,
                 gop_cache_duration: Duration::from_secs(u64::from(media.gop_cache_seconds)),
                 core: (count > 1).then_some(index),
+                on_thread: Some(crate::allocations::count_here),
             })
             .map_err(|error| {
                 format!(
@@ -242,7 +243,7 @@ fn watch_media(platform: &Arc<Platform>, rooms: &Arc<Rooms>) {
     let metrics = &platform.metrics;
     let latest = Arc::new(Mutex::new(rongtong_media_core::shard::ShardStats::default()));
     type Read = fn(&rongtong_media_core::shard::ShardStats) -> u64;
-    let lines: [(&'static str, &'static str, &'static str, Read); 24] = [
+    let lines: [(&'static str, &'static str, &'static str, Read); 25] = [
         ("media_transports", "", "WebRTC connections", |s| s.transports),
         ("media_tracks", "", "Tracks on the shards", |s| s.tracks),
         ("media_subscriptions", "", "Subscriptions on the shards", |s| s.subscriptions),
@@ -264,6 +265,7 @@ fn watch_media(platform: &Arc<Platform>, rooms: &Arc<Rooms>) {
             s.send_refused
         }),
         ("media_send_calls", "", "System calls that sent UDP packets", |s| s.send_calls),
+        ("media_send_messages", "", "Messages in them, each for one peer", |s| s.send_messages),
         ("media_send_divided", "", "Messages of several packets that the system divided", |s| s.send_divided),
         ("media_send_waits", "", "Times that the system took no UDP packet and the rest waited", |s| s.send_waits),
         ("media_feed_oversized", "", "Adapter packets too long for a datagram", |s| s.feed_oversized),
@@ -286,6 +288,8 @@ fn watch_media(platform: &Arc<Platform>, rooms: &Arc<Rooms>) {
     metrics.indicator("participants", "", "Participants in all rooms", move || {
         counted.list().iter().map(|room| room.participants().len()).sum::<usize>() as f64
     });
+    let allocations = std::env::var_os("RONGTONG_COUNT_ALLOCATIONS")
+        .map(|_| metrics.gauge("media_allocations", "Allocations of the shards' threads"));
     let rooms = Arc::downgrade(rooms);
     tokio::spawn(async move {
         let mut tick = tokio::time::interval(Duration::from_secs(2));
@@ -295,6 +299,9 @@ fn watch_media(platform: &Arc<Platform>, rooms: &Arc<Rooms>) {
             let mut sum = rongtong_media_core::shard::ShardStats::default();
             for stats in rooms.shard_stats().await {
                 sum.add(&stats);
+            }
+            if let Some(allocations) = &allocations {
+                allocations.set(i64::try_from(crate::allocations::counted()).unwrap_or(i64::MAX));
             }
             for (gauge, read) in &gauges {
                 gauge.set(i64::try_from(read(&sum)).unwrap_or(i64::MAX));

@@ -49,6 +49,7 @@ impl Rooms {
             gop_cache_bytes: 16 << 20,
             gop_cache_duration: Duration::from_secs(10),
             core: None,
+            on_thread: None,
         })?;
         Ok(Self::new(vec![shard]))
     }

@@ -2,8 +2,9 @@
 //! self-signed certificate whose SHA-256 fingerprint is in the session
 //! description, and the handshake yields SRTP keys (RFC 5764).
 //!
-//! We are always the DTLS server: our offers say `actpass` and browsers answer
-//! `active`; our answers say `passive`.
+//! Towards browsers we are the DTLS server: our offers say `actpass` and browsers answer
+//! `active`; our answers say `passive`. The other side of the handshake is what load generators
+//! and tests take.
 
 use super::srtp::{Opener, Sealer, SrtpPair, Suite};
 use bytes::BytesMut;
@@ -35,6 +36,7 @@ pub enum DtlsError {
 /// The server's certificate, one for all sessions of a process.
 pub struct DtlsIdentity {
     config: Arc<HandshakeConfig>,
+    active: Arc<HandshakeConfig>,
     fingerprint: String,
 }
 
@@ -46,20 +48,22 @@ impl DtlsIdentity {
             Certificate::generate_self_signed(vec!["rongtong".to_owned()], crypto.crypto()).map_err(identity)?;
         let der = certificate.certificate.first().ok_or_else(|| DtlsError::Identity("empty chain".into()))?;
         let fingerprint = format_fingerprint(ring::digest::digest(&ring::digest::SHA256, der.as_ref()).as_ref());
-        let config = ConfigBuilder::default()
-            .with_crypto_provider(crypto.clone())
-            .with_certificates(vec![certificate])
-            .with_srtp_protection_profiles(vec![
-                SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
-                SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
-                SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
-            ])
-            .with_client_auth(ClientAuthType::RequireAnyClientCert)
-            .with_extended_master_secret(ExtendedMasterSecretType::Require)
-            .with_insecure_skip_verify(true)
-            .build(false, None)
-            .map_err(identity)?;
-        Ok(Self { config: Arc::new(config), fingerprint })
+        let config = || {
+            ConfigBuilder::default()
+                .with_crypto_provider(crypto.clone())
+                .with_certificates(vec![certificate.clone()])
+                .with_srtp_protection_profiles(vec![
+                    SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+                    SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
+                    SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+                ])
+                .with_client_auth(ClientAuthType::RequireAnyClientCert)
+                .with_extended_master_secret(ExtendedMasterSecretType::Require)
+                .with_insecure_skip_verify(true)
+        };
+        let active = Arc::new(config().build(true, Some(PEER)).map_err(identity)?);
+        let config = Arc::new(config().build(false, None).map_err(identity)?);
+        Ok(Self { config, active, fingerprint })
     }
 
     /// SHA-256 in the form of `a=fingerprint` (RFC 8122): `AB:CD:…`.
@@ -82,13 +86,25 @@ pub enum DtlsOutput {
 pub struct Dtls {
     endpoint: Endpoint,
     connected: bool,
+    /// We began the handshake.
+    active: bool,
 }
 
 impl Dtls {
     pub fn new(identity: Arc<DtlsIdentity>) -> Self {
         let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9);
         let endpoint = Endpoint::new(local, TransportProtocol::UDP, Some(identity.config.clone()));
-        Self { endpoint, connected: false }
+        Self { endpoint, connected: false, active: false }
+    }
+
+    /// The side that begins the handshake; its first packets wait in [`Self::poll_transmit`].
+    pub fn begin(identity: &DtlsIdentity, now: Instant) -> Result<Self, DtlsError> {
+        let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9);
+        let mut endpoint = Endpoint::new(local, TransportProtocol::UDP, None);
+        endpoint
+            .connect(now, PEER, identity.active.clone(), None)
+            .map_err(|error| DtlsError::Handshake(error.to_string()))?;
+        Ok(Self { endpoint, connected: false, active: true })
     }
 
     pub fn is_connected(&self) -> bool {
@@ -169,10 +185,12 @@ impl Dtls {
         let (keys, salts) = bytes.split_at(2 * key);
         let (client_key, server_key) = keys.split_at(key);
         let (client_salt, server_salt) = salts.split_at(salt);
+        let (theirs, ours) = ((client_key, client_salt), (server_key, server_salt));
+        let (theirs, ours) = if self.active { (ours, theirs) } else { (theirs, ours) };
         let none = |_| DtlsError::NoProfile;
         Ok(SrtpPair {
-            incoming: Opener::new(suite, client_key, client_salt).map_err(none)?,
-            outgoing: Sealer::new(suite, server_key, server_salt).map_err(none)?,
+            incoming: Opener::new(suite, theirs.0, theirs.1).map_err(none)?,
+            outgoing: Sealer::new(suite, ours.0, ours.1).map_err(none)?,
         })
     }
 }

@@ -9,7 +9,10 @@
 
 use super::Path;
 use rand::Rng;
-use rtc_stun::attributes::{ATTR_ICE_CONTROLLED, ATTR_MESSAGE_INTEGRITY, ATTR_USE_CANDIDATE, ATTR_USERNAME};
+use rtc_srtp::crypto::RTCCrypto;
+use rtc_stun::attributes::{
+    ATTR_ICE_CONTROLLED, ATTR_ICE_CONTROLLING, ATTR_MESSAGE_INTEGRITY, ATTR_PRIORITY, ATTR_USE_CANDIDATE, ATTR_USERNAME,
+};
 use rtc_stun::error_code::{CODE_ROLE_CONFLICT, ErrorCodeAttribute};
 use rtc_stun::fingerprint::FINGERPRINT;
 use rtc_stun::integrity::MessageIntegrity;
@@ -72,6 +75,26 @@ pub fn addressed_ufrag(datagram: &[u8]) -> Result<(Message, String), IceError> {
     Ok((message, ours))
 }
 
+/// A connectivity check of the full agent's side, which nominates: `remote` are the lite agent's credentials.
+/// Load generators and tests send it.
+pub fn check_request(remote: &IceCredentials, own_ufrag: &str, crypto: &dyn RTCCrypto) -> Result<Vec<u8>, IceError> {
+    let malformed = |error: rtc_shared::error::Error| IceError::Malformed(error.to_string());
+    let mut message = Message::new();
+    message.set_type(BINDING_REQUEST);
+    message.new_transaction_id().map_err(malformed)?;
+    message.write_header();
+    message.add(ATTR_USERNAME, format!("{}:{own_ufrag}", remote.ufrag).as_bytes());
+    message.add(ATTR_ICE_CONTROLLING, &rand::rng().random::<[u8; 8]>());
+    // A host candidate's priority, RFC 8445 5.1.2.1.
+    message.add(ATTR_PRIORITY, &0x7eff_ffff_u32.to_be_bytes());
+    message.add(ATTR_USE_CANDIDATE, &[]);
+    MessageIntegrity::new_short_term_integrity_with_provider(remote.password.to_string(), crypto)
+        .add_to(&mut message)
+        .map_err(malformed)?;
+    FINGERPRINT.add_to(&mut message).map_err(malformed)?;
+    Ok(message.raw)
+}
+
 /// One session's lite agent.
 pub struct IceLite {
     /// Newest last; the older one stays valid during a restart.
@@ -129,7 +152,7 @@ impl IceLite {
         ufrag: &str,
         from: Path,
         from_address: SocketAddr,
-        crypto: &dyn rtc_srtp::crypto::RTCCrypto,
+        crypto: &dyn RTCCrypto,
         now: Instant,
     ) -> Result<Vec<u8>, IceError> {
         let credentials =

@@ -26,6 +26,8 @@ pub struct ShardConfig {
     pub gop_cache_duration: Duration,
     /// The core to run on, where the system has one of that number.
     pub core: Option<usize>,
+    /// Called on the shard's thread before anything else.
+    pub on_thread: Option<fn()>,
 }
 
 /// Header extension ids of a bundle, 0 when not negotiated.

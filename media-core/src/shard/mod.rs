@@ -36,6 +36,7 @@ pub use config::{
     ExtensionIds, PayloadMap, ReceiveSection, SendSection, ShardConfig, TrackConfig, TransportConfig, TransportEvent,
     TransportInit,
 };
+pub use net::grow_buffers;
 pub use tcp::parse_frames;
 
 use crate::ids::ParticipantSid;
@@ -227,6 +228,8 @@ pub struct ShardStats {
     pub send_refused: u64,
     /// System calls that sent UDP packets.
     pub send_calls: u64,
+    /// Messages in them, each for one peer.
+    pub send_messages: u64,
     /// Messages of several packets that the system divided.
     pub send_divided: u64,
     /// Times that the system took no UDP packet and the rest had to wait.
@@ -263,6 +266,7 @@ impl ShardStats {
         self.feed_oversized += other.feed_oversized;
         self.send_refused += other.send_refused;
         self.send_calls += other.send_calls;
+        self.send_messages += other.send_messages;
         self.send_divided += other.send_divided;
         self.send_waits += other.send_waits;
     }

@@ -60,7 +60,7 @@ pub(super) fn bind_udp(port: u16) -> io::Result<(UdpSocket, bool)> {
 
 /// Asks for large buffers, beyond the system's limit where that is allowed; returns the sizes that were
 /// given, for receiving and for sending. Linux counts its own bookkeeping in and says twice what was asked.
-pub(super) fn grow_buffers(socket: &Socket) -> (usize, usize) {
+pub fn grow_buffers(socket: &Socket) -> (usize, usize) {
     if !set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, SOCKET_BUFFER as libc::c_int) {
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     }
@@ -195,8 +195,9 @@ pub(super) struct Sender {
     pub packets: u64,
     pub octets: u64,
     pub errors: u64,
-    /// System calls, and messages that held several packets.
+    /// System calls, messages in them, and those that held several packets.
     pub calls: u64,
+    pub messages: u64,
     pub divided: u64,
     /// Times that the system took nothing.
     pub waits: u64,
@@ -225,6 +226,7 @@ impl Sender {
             octets: 0,
             errors: 0,
             calls: 0,
+            messages: 0,
             divided: 0,
             waits: 0,
         }
@@ -347,6 +349,7 @@ impl Sender {
                         self.octets += group.octets as u64;
                         self.divided += u64::from(group.packets > 1);
                     }
+                    self.messages += count as u64;
                     at += count;
                 }
                 _ => match io::Error::last_os_error() {

@@ -93,6 +93,7 @@ impl Rig {
             gop_cache_bytes,
             gop_cache_duration,
             core: None,
+            on_thread: None,
         };
         let start = Instant::now() + Duration::from_secs(100);
         let clock = RoomClock::anchored(start, 1_790_000_000_000_000_000);

@@ -53,6 +53,9 @@ pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
         if let Some(core) = config.core {
             pin(core);
         }
+        if let Some(on_thread) = config.on_thread {
+            on_thread();
+        }
         let core = ShardCore::new(config, RoomClock::process(), rand::random(), crypto, Instant::now());
         let (connections, sender) = (Connections::default(), Sender::new(dual));
         let shard = Shard { _end: end, core, udp, listener, connections, unread: Vec::new(), sender };
@@ -263,6 +266,7 @@ impl Shard {
             bytes_out: self.sender.octets,
             send_errors: self.sender.errors,
             send_calls: self.sender.calls,
+            send_messages: self.sender.messages,
             send_divided: self.sender.divided,
             send_waits: self.sender.waits,
             ..self.core.snapshot()

@@ -126,6 +126,7 @@ async fn the_rooms_of_a_shard_that_ended_are_closed_and_new_ones_go_to_another()
             gop_cache_bytes: 1 << 20,
             gop_cache_duration: std::time::Duration::from_secs(1),
             core: None,
+            on_thread: None,
         };
         ShardHandle::start(config).unwrap()
     };

@@ -132,6 +132,7 @@ impl World {
             gop_cache_bytes: 1 << 20,
             gop_cache_duration: Duration::from_secs(10),
             core: None,
+            on_thread: None,
         };
         let (handle, shard) = DrivenShard::new(config, began.0).unwrap();
         Self {

@@ -1,0 +1,226 @@
+//! The whole measurement: a server of its own, its clients, an echo beside them, and the floor after it.
+
+use super::load::ROOM;
+use super::report::{Cpu, Report, resident_kib};
+use super::{Failure, Forward};
+use serde_json::Value;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::{sleep, timeout};
+
+const KEY: &str = "bench";
+const SECRET: &str = "bench-secret-of-a-server-that-lives-a-minute";
+/// More than this a packet, at one packet a flush, and the machine is too busy for the run to count.
+const VOID_FLOOR: f64 = 5.0;
+const WARM_UP: Duration = Duration::from_secs(3);
+
+pub async fn run(bench: Forward) -> Result<(), Failure> {
+    let mut report = Report::default();
+    let server = Server::start().await?;
+    let mut echo = Helper::start(&["echo"]).await?;
+    let echo_address = text(&echo.line().await?, "address")?;
+
+    // Subscribers of an empty room first: what they cost by being there.
+    sleep(Duration::from_secs(1)).await;
+    let (memory_before, cpu_before) = (resident_kib(server.pid)?, Cpu::of(server.pid)?);
+    let load = |kind: &[&str], name: &str| {
+        let words = ["load", "--url", &server.signal, "--key", KEY, "--secret", SECRET, "--name", name];
+        words.iter().chain(kind).map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let count = bench.subscribers.to_string();
+    let mut watching = Helper::start(&load(&["--subscribers", &count, "--clients", bench.clients.name()], "s")).await?;
+    watching.line().await?;
+    let connecting = Cpu::of(server.pid)?.since(cpu_before);
+    sleep(Duration::from_secs(2)).await;
+    let memory = resident_kib(server.pid)? - memory_before;
+
+    let mut probe = Helper::start(&load(&["--subscribers", "1", "--echo", &echo_address], "probe")).await?;
+    probe.line().await?;
+    let (publishers, pps, payload) = (bench.publishers.to_string(), bench.pps.to_string(), bench.payload.to_string());
+    let sending = ["--publishers", &publishers, "--pps", &pps, "--payload", &payload];
+    let mut sending = Helper::start(&load(&sending, "p")).await?;
+    sending.line().await?;
+    sending.say("send").await?;
+    sleep(WARM_UP).await;
+
+    for helper in [&mut watching, &mut probe] {
+        helper.say("measure").await?;
+    }
+    let (before, cpu_before) = (server.metrics().await?, Cpu::of(server.pid)?);
+    sleep(Duration::from_secs(bench.seconds)).await;
+    let (after, cpu) = (server.metrics().await?, Cpu::of(server.pid)?.since(cpu_before));
+    watching.say("report").await?;
+    probe.say("report").await?;
+    let (watched, probed) = (watching.line().await?, probe.line().await?);
+    let count = |name: &str| metric(&after, name) - metric(&before, name);
+    for helper in [watching, probe, sending, echo] {
+        helper.stop().await;
+    }
+    server.stop().await;
+
+    let packets = number(&watched, "packets") + number(&probed, "times");
+    let (sent, messages) = (count("media_packets_out"), count("media_send_messages"));
+    let per_flush = (sent / messages.max(1.0)).round().max(1.0) as usize;
+    let floor = floor(&bench, per_flush).await?;
+    let a_packet = |micros: f64| micros / packets.max(1.0);
+    let ratio_limit = if bench.pps >= 1000 { 1.5 } else { 2.0 };
+    let loss = 1.0 - number(&watched, "packets") / number(&watched, "expected").max(1.0);
+    report.note("packets_per_second", packets / bench.seconds as f64);
+    report.note("core_percent", cpu.total() / (bench.seconds as f64 * 1e4));
+    report.note("cpu_us_per_packet", a_packet(cpu.total()));
+    report.note("user_us", a_packet(cpu.user));
+    report.note("sys_us", a_packet(cpu.system));
+    if per_flush == 1 {
+        report.bar("floor_us", floor, VOID_FLOOR);
+    } else {
+        report.note("floor_us", floor);
+    }
+    report.note("packets_per_message", sent / messages.max(1.0));
+    report.bar("ratio_to_floor", a_packet(cpu.total()) / floor, ratio_limit);
+    report.bar("loss", loss, 0.0001);
+    report.bar("broken", number(&watched, "broken"), 0.0);
+    report.bar("streams_missing", (bench.subscribers * bench.publishers) as f64 - number(&watched, "streams"), 0.0);
+    report.note("retransmitted", number(&watched, "retransmitted"));
+    let (p50, p99) = (number(&probed, "p50_ms"), number(&probed, "p99_ms"));
+    let (echo_p50, echo_p99) = (number(&probed, "echo_p50_ms"), number(&probed, "echo_p99_ms"));
+    report.note("echo_p50_ms", echo_p50);
+    report.note("echo_p99_ms", echo_p99);
+    report.note("added_p50_ms", p50 - echo_p50);
+    report.bar("added_p99_ms", p99 - echo_p99, 2.0);
+    report.bar("rss_per_subscriber_kb", memory / bench.subscribers.max(1) as f64, 150.0);
+    report.bar("connect_cpu_ms_per_100", connecting.total() / 1000.0 * 100.0 / bench.subscribers.max(1) as f64, 500.0);
+    report.note("allocs_per_packet", count("media_allocations") / sent.max(1.0));
+    report.note("packets_per_call", sent / count("media_send_calls").max(1.0));
+    println!("{}", serde_json::to_string(&report)?);
+    if report.is_ok() { Ok(()) } else { Err("a bar was missed".into()) }
+}
+
+/// Microseconds of CPU that sealing and sending one packet takes at least.
+async fn floor(bench: &Forward, per_flush: usize) -> Result<f64, Failure> {
+    let mut sink = Helper::start(&["sink", "--sockets", &bench.subscribers.to_string()]).await?;
+    let first = text(&sink.line().await?, "first")?;
+    let (subscribers, pps) = (bench.subscribers.to_string(), (bench.pps * bench.publishers as u32).to_string());
+    let (payload, per_flush) = (bench.payload.to_string(), per_flush.to_string());
+    let mut words = vec!["floor", "--first", &first, "--subscribers", &subscribers, "--pps", &pps];
+    words.extend(["--payload", &payload, "--per-flush", &per_flush]);
+    let mut floor = Helper::start(&words).await?;
+    let result = floor.line().await?;
+    floor.stop().await;
+    sink.stop().await;
+    Ok((number(&result, "user") + number(&result, "system")) / number(&result, "packets").max(1.0))
+}
+
+/// Another process of this program, spoken to by lines.
+struct Helper {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Helper {
+    async fn start(words: &[impl AsRef<std::ffi::OsStr>]) -> Result<Self, Failure> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("bench")
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let input = child.stdin.take().ok_or("no input")?;
+        let output = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
+        Ok(Self { child, input, output })
+    }
+
+    async fn say(&mut self, line: &str) -> Result<(), Failure> {
+        self.input.write_all(format!("{line}\n").as_bytes()).await?;
+        Ok(())
+    }
+
+    async fn line(&mut self) -> Result<Value, Failure> {
+        let line = timeout(Duration::from_secs(90), self.output.next_line()).await??;
+        Ok(serde_json::from_str(&line.ok_or("a helper of the benchmark ended early")?)?)
+    }
+
+    async fn stop(mut self) {
+        let _ = self.child.kill().await;
+    }
+}
+
+/// A server with free ports and a folder of its own.
+struct Server {
+    child: Child,
+    pid: u32,
+    http: u16,
+    signal: String,
+    folder: PathBuf,
+}
+
+impl Server {
+    async fn start() -> Result<Self, Failure> {
+        let folder = std::env::temp_dir().join(format!("rongtong-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let free = || -> std::io::Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
+        let (http, https, media) = (free()?, free()?, free()?);
+        let child = Command::new(std::env::current_exe()?)
+            .arg("serve")
+            .env("RONGTONG__SERVER__HTTP_LISTEN", format!("127.0.0.1:{http}"))
+            .env("RONGTONG__SERVER__HTTPS_LISTEN", format!("127.0.0.1:{https}"))
+            .env("RONGTONG__MEDIA__UDP_PORT", media.to_string())
+            .env("RONGTONG__MEDIA__TCP_PORT", media.to_string())
+            .env("RONGTONG__DATA__DIR", folder.join("data"))
+            .env("RONGTONG__LIVEKIT__API_KEY", KEY)
+            .env("RONGTONG__LIVEKIT__API_SECRET", SECRET)
+            .env("RONGTONG__SECURITY__SIGN_IN_PER_MINUTE", "100000")
+            .env("RONGTONG_COUNT_ALLOCATIONS", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(folder.join("log"))?)
+            .kill_on_drop(true)
+            .spawn()?;
+        let pid = child.id().ok_or("the server has ended")?;
+        let server = Self { child, pid, http, signal: format!("ws://127.0.0.1:{http}"), folder };
+        for _ in 0..300 {
+            if server.get("/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+                return Ok(server);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        Err(format!("the server of room {ROOM} did not become ready; see {}", server.folder.display()).into())
+    }
+
+    async fn get(&self, path: &str) -> Result<String, Failure> {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.http)).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await??;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    async fn metrics(&self) -> Result<String, Failure> {
+        self.get("/metrics").await
+    }
+
+    async fn stop(mut self) {
+        let _ = self.child.kill().await;
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn text(value: &Value, name: &str) -> Result<String, Failure> {
+    Ok(value.get(name).and_then(Value::as_str).ok_or_else(|| format!("{value} has no {name}"))?.to_owned())
+}
+
+fn number(value: &Value, name: &str) -> f64 {
+    value.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN)
+}
+
+/// A metric's value, over all its labels.
+fn metric(text: &str, name: &str) -> f64 {
+    let lines = text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}

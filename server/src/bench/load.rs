@@ -1,0 +1,340 @@
+//! Publishers and subscribers of one process. Says `ready` once all are connected, begins to send on `send`,
+//! counts from `measure` on, and reports on `report`; its commander is at its input.
+
+use super::client::{Client, Counts};
+use super::report::{Times, monotonic_ns, sleep_until};
+use super::signal::{self, Own, PUBLISHED};
+use super::{Clients, Failure, Load};
+use livekit_protocol as proto;
+use livekit_protocol::signal_request::Message as Request;
+use livekit_protocol::signal_response::Message as Response;
+use mio::{Events, Interest, Poll, Token, Waker};
+use rongtong_media_core::rtp::packet::{RtpHeader, write_header};
+use rongtong_media_core::session::dtls::DtlsIdentity;
+use rongtong_media_core::session::srtp::{Rollover, SrtpPair};
+use rongtong_signaling::token::{TokenMinter, TokenRequest};
+use serde_json::json;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+pub const ROOM: &str = "bench";
+const WAKE: Token = Token(usize::MAX);
+/// A publisher's keyframes, beside those that it is asked for.
+const KEYFRAME_EVERY: u64 = 2_000_000_000;
+const ECHO_EVERY: Duration = Duration::from_millis(5);
+
+enum Order {
+    Add(Box<Client>),
+    Send,
+    Measure,
+    Report,
+}
+
+pub async fn run(load: Load) -> Result<(), Failure> {
+    let identity = Arc::new(DtlsIdentity::generate()?);
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+    let (orders, inbox) = mpsc::channel();
+    let order = move |order| {
+        let _ = orders.send(order);
+        let _ = waker.wake();
+    };
+    let order = Arc::new(order);
+    std::thread::spawn({
+        let load = load.clone();
+        move || {
+            if let Err(error) = serve(&load, poll, &inbox) {
+                eprintln!("bench: {error}");
+                std::process::exit(1);
+            }
+        }
+    });
+    let minter = TokenMinter::new(load.key.as_str(), &load.secret, Duration::from_secs(3600));
+    let mut members = tokio::task::JoinSet::new();
+    for number in 0..load.publishers + load.subscribers {
+        let identity_name = format!("{}-{number}", load.name);
+        let request = TokenRequest { room: ROOM, identity: &identity_name, name: &identity_name };
+        let publishes = number < load.publishers;
+        let token = if publishes { minter.participant(request) } else { minter.subscribe_only(request) };
+        let (load, identity, order) = (load.clone(), identity.clone(), order.clone());
+        members.spawn(async move {
+            let add = |client| order(Order::Add(Box::new(client)));
+            if publishes {
+                publish(&load, &token, number, identity, add).await
+            } else {
+                watch(&load, &token, identity, add).await
+            }
+        });
+    }
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    loop {
+        tokio::select! {
+            ended = members.join_next(), if !members.is_empty() => {
+                if let Some(ended) = ended { ended?? }
+            }
+            line = lines.next_line() => match line?.as_deref() {
+                Some("send") => order(Order::Send),
+                Some("measure") => order(Order::Measure),
+                Some("report") => order(Order::Report),
+                Some(_) => {}
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+/// A subscriber: takes what is offered for as long as it lasts.
+async fn watch(load: &Load, token: &str, identity: Arc<DtlsIdentity>, add: impl Fn(Client)) -> Result<(), Failure> {
+    let mut socket = signal::connect(&load.url, token).await?;
+    let own = Own { ufrag: "bnch", fingerprint: identity.fingerprint() };
+    let mut connected = false;
+    let mut pings = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        let message = tokio::select! {
+            message = signal::next(&mut socket) => message?,
+            _ = pings.tick() => {
+                signal::send(&mut socket, Request::PingReq(proto::Ping { timestamp: 0, rtt: 0 })).await?;
+                continue;
+            }
+        };
+        match message {
+            Response::Offer(offer) => {
+                let (sdp, media) = signal::answer(&offer.sdp, &own)?;
+                if !connected {
+                    connected = true;
+                    // Browsers send pictures by the type that was offered; here all sections have one type.
+                    let media = if media == 0 { PUBLISHED } else { media };
+                    let remote = signal::remote(&offer.sdp)?;
+                    add(Client::new(remote, own.ufrag.into(), identity.clone(), load.clients, media)?);
+                }
+                let answer = proto::SessionDescription { r#type: "answer".into(), sdp, ..Default::default() };
+                signal::send(&mut socket, Request::Answer(answer)).await?;
+            }
+            Response::Leave(leave) => return Err(format!("the server ended it: {:?}", leave.reason()).into()),
+            _ => {}
+        }
+    }
+}
+
+/// A publisher of one stream of pictures.
+async fn publish(
+    load: &Load,
+    token: &str,
+    number: usize,
+    identity: Arc<DtlsIdentity>,
+    add: impl Fn(Client),
+) -> Result<(), Failure> {
+    let mut socket = signal::connect(&load.url, token).await?;
+    let own = Own { ufrag: "bnch", fingerprint: identity.fingerprint() };
+    let mut pings = tokio::time::interval(Duration::from_secs(5));
+    let track = format!("camera-{number}");
+    loop {
+        let message = tokio::select! {
+            message = signal::next(&mut socket) => message?,
+            _ = pings.tick() => {
+                signal::send(&mut socket, Request::PingReq(proto::Ping { timestamp: 0, rtt: 0 })).await?;
+                continue;
+            }
+        };
+        match message {
+            Response::Join(_) => {
+                let request = proto::AddTrackRequest {
+                    cid: track.clone(),
+                    name: track.clone(),
+                    r#type: proto::TrackType::Video as i32,
+                    source: proto::TrackSource::Camera as i32,
+                    width: 1280,
+                    height: 720,
+                    ..Default::default()
+                };
+                signal::send(&mut socket, Request::AddTrack(request)).await?;
+            }
+            Response::TrackPublished(_) => {
+                let sdp = signal::offer(&own, &track, 1000 + number as u32);
+                let offer = proto::SessionDescription { r#type: "offer".into(), sdp, ..Default::default() };
+                signal::send(&mut socket, Request::Offer(offer)).await?;
+            }
+            Response::Answer(answer) => {
+                let remote = signal::remote(&answer.sdp)?;
+                add(Client::new(remote, own.ufrag.into(), identity.clone(), Clients::Light, PUBLISHED)?);
+            }
+            // Its own connection for what others send is not used.
+            Response::Leave(leave) => return Err(format!("the server ended it: {:?}", leave.reason()).into()),
+            _ => {}
+        }
+    }
+}
+
+/// The packets of all clients.
+fn serve(load: &Load, mut poll: Poll, inbox: &mpsc::Receiver<Order>) -> Result<(), Failure> {
+    let mut clients: Vec<Client> = Vec::new();
+    let mut publishing: Vec<(Box<SrtpPair>, UdpSocket)> = Vec::new();
+    let mut events = Events::with_capacity(1024);
+    let (mut said_ready, mut before) = (false, Counts::default());
+    let keyframe = Arc::new(AtomicBool::new(true));
+    let echo = load.echo.map(Echo::new).transpose()?;
+    loop {
+        let now = Instant::now();
+        let next = clients.iter().map(Client::poll_timeout).min();
+        let wait = next.map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now));
+        poll.poll(&mut events, Some(wait.min(Duration::from_millis(100))))
+            .or_else(|error| if error.kind() == std::io::ErrorKind::Interrupted { Ok(()) } else { Err(error) })?;
+        let now = Instant::now();
+        for event in &events {
+            if let Some(client) = clients.get_mut(event.token().0) {
+                client.read(now)?;
+            }
+        }
+        for client in clients.iter_mut().filter(|client| client.poll_timeout() <= now) {
+            client.handle_timeout(now)?;
+        }
+        let connected = clients.iter().filter(|client| client.is_connected()).count();
+        if !said_ready && connected == load.publishers + load.subscribers {
+            said_ready = true;
+            println!("{}", json!({ "ready": connected }));
+        }
+        while let Ok(order) = inbox.try_recv() {
+            match order {
+                Order::Add(mut client) => {
+                    if load.echo.is_some() {
+                        client.times = Some(Times::default());
+                    }
+                    let token = Token(clients.len());
+                    poll.registry().register(&mut client.socket, token, Interest::READABLE)?;
+                    client.handle_timeout(now)?;
+                    clients.push(*client);
+                }
+                Order::Send => {
+                    for client in &mut clients {
+                        let socket: OwnedFd = client.socket.as_fd().try_clone_to_owned()?;
+                        publishing.extend(client.take_srtp().map(|srtp| (srtp, UdpSocket::from(socket))));
+                    }
+                    let (load, publishing) = (load.clone(), std::mem::take(&mut publishing));
+                    let keyframe = keyframe.clone();
+                    std::thread::spawn(move || send(&load, publishing, &keyframe));
+                }
+                Order::Measure => {
+                    before = total(&clients);
+                    clients.iter_mut().filter_map(|client| client.times.as_mut()).for_each(Times::clear);
+                    if let Some(echo) = &echo {
+                        echo.begin();
+                    }
+                }
+                Order::Report => {
+                    let counts = total(&clients);
+                    let mut report = json!({
+                        "packets": counts.packets - before.packets,
+                        "expected": counts.expected - before.expected,
+                        "retransmitted": counts.retransmitted - before.retransmitted,
+                        "broken": counts.broken,
+                        "streams": clients.iter().map(Client::streams).sum::<usize>(),
+                    });
+                    if let Some(times) = clients.first_mut().and_then(|client| client.times.as_mut()) {
+                        report["times"] = json!(times.count());
+                        report["p50_ms"] = json!(times.percentile(50.0));
+                        report["p99_ms"] = json!(times.percentile(99.0));
+                    }
+                    if let Some(echo) = &echo {
+                        let mut times = echo.end();
+                        report["echo_p50_ms"] = json!(times.percentile(50.0));
+                        report["echo_p99_ms"] = json!(times.percentile(99.0));
+                    }
+                    println!("{report}");
+                }
+            }
+        }
+    }
+}
+
+fn total(clients: &[Client]) -> Counts {
+    let mut total = Counts::default();
+    clients.iter().for_each(|client| total.add(client.counts()));
+    total
+}
+
+/// Sends pictures of one packet each at an even pace, every publisher at its own part of the period.
+fn send(load: &Load, publishing: Vec<(Box<SrtpPair>, UdpSocket)>, keyframe: &AtomicBool) {
+    let mut streams: Vec<_> = publishing.into_iter().map(|it| (it, Rollover::default(), 0u16, 0u64)).collect();
+    let period = 1_000_000_000 / u64::from(load.pps.max(1));
+    let step = period / streams.len().max(1) as u64;
+    let start = monotonic_ns();
+    let mut packet = Vec::with_capacity(2048);
+    for turn in 0u64.. {
+        for (number, ((srtp, socket), rollover, sequence, next_keyframe)) in streams.iter_mut().enumerate() {
+            let at = start + turn * period + number as u64 * step;
+            sleep_until(at);
+            let now = monotonic_ns();
+            let is_keyframe = keyframe.swap(false, Ordering::Relaxed) || now >= *next_keyframe;
+            if is_keyframe {
+                *next_keyframe = now + KEYFRAME_EVERY;
+            }
+            *sequence = sequence.wrapping_add(1);
+            let header = RtpHeader {
+                marker: true,
+                payload_type: PUBLISHED,
+                sequence: *sequence,
+                timestamp: (now / 1000 * 9 / 100) as u32,
+                ssrc: 1000 + number as u32,
+                csrc_count: 0,
+            };
+            packet.clear();
+            write_header(&mut packet, &header, &[]);
+            let head = packet.len();
+            packet.push(if is_keyframe { 0x65 } else { 0x41 });
+            packet.extend_from_slice(&now.to_be_bytes());
+            packet.resize(head + load.payload.max(9), 0x5a);
+            srtp.outgoing.seal_rtp(&mut packet, 0, head, rollover.send(*sequence));
+            let _ = socket.send(&packet);
+        }
+    }
+}
+
+/// How long a datagram takes to an echo and back, at the pace of media.
+struct Echo {
+    socket: UdpSocket,
+    shared: Arc<(AtomicBool, std::sync::Mutex<Times>)>,
+}
+
+impl Echo {
+    fn new(address: SocketAddr) -> Result<Self, Failure> {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.connect(address)?;
+        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+        let shared = Arc::new((AtomicBool::new(false), std::sync::Mutex::new(Times::default())));
+        Ok(Self { socket, shared })
+    }
+
+    fn begin(&self) {
+        self.shared.0.store(true, Ordering::SeqCst);
+        let (Ok(sending), Ok(receiving)) = (self.socket.try_clone(), self.socket.try_clone()) else { return };
+        let (on_send, on_receive) = (self.shared.clone(), self.shared.clone());
+        std::thread::spawn(move || {
+            while on_send.0.load(Ordering::SeqCst) {
+                let mut packet = [0x5a; 1200];
+                packet[..8].copy_from_slice(&monotonic_ns().to_be_bytes());
+                let _ = sending.send(&packet);
+                std::thread::sleep(ECHO_EVERY);
+            }
+        });
+        std::thread::spawn(move || {
+            let mut packet = [0; 2048];
+            while on_receive.0.load(Ordering::SeqCst) {
+                let Ok(length) = receiving.recv(&mut packet) else { continue };
+                let Some(sent) = packet.get(..length).and_then(|packet| packet.first_chunk::<8>()) else { continue };
+                let took = Duration::from_nanos(monotonic_ns().saturating_sub(u64::from_be_bytes(*sent)));
+                if let Ok(mut times) = on_receive.1.lock() {
+                    times.add(took);
+                }
+            }
+        });
+    }
+
+    fn end(&self) -> Times {
+        self.shared.0.store(false, Ordering::SeqCst);
+        self.shared.1.lock().map(|times| times.clone()).unwrap_or_default()
+    }
+}

@@ -49,6 +49,8 @@ pub struct WebRtc {
     /// Paths that a valid check came by, oldest first.
     paths: SmallVec<[Path; MAX_PATHS]>,
     state: State,
+    /// Since when the peer's checks are expected: it has what it needs for them.
+    expected: Option<Instant>,
     events: SmallVec<[SessionEvent; 2]>,
 }
 
@@ -68,6 +70,9 @@ impl WebRtc {
             data: DataChannels::new(opens_data, data),
             paths: SmallVec::new(),
             state: State::Connecting,
+            // What we offer is offered at once. A connection that is the peer's to offer may never be: who only
+            // watches has no use for it.
+            expected: opens_data.then_some(now),
             events: SmallVec::new(),
         }
     }
@@ -78,6 +83,11 @@ impl WebRtc {
         self.srtp = Some(pair);
         self.state = State::Connected;
         self.events.push(SessionEvent::Connected);
+    }
+
+    /// The peer has answered, or been answered: it can check the way from now on.
+    pub fn expect(&mut self, now: Instant) {
+        self.expected.get_or_insert(now);
     }
 
     /// What has become of it since the last call, oldest first.
@@ -211,7 +221,12 @@ impl WebRtc {
         self.after_data(slot, egress, now);
         let silent = self.ice.silent_for(now);
         match self.state {
-            State::Connecting if silent > CONNECT_TIMEOUT => self.fail("no connectivity check arrived in time".into()),
+            State::Connecting
+                if silent > CONNECT_TIMEOUT
+                    && self.expected.is_some_and(|since| now.saturating_duration_since(since) > CONNECT_TIMEOUT) =>
+            {
+                self.fail("no connectivity check arrived in time".into());
+            }
             State::Connected if silent > DISCONNECTED_AFTER => {
                 self.state = State::Disconnected;
                 self.events.push(SessionEvent::Disconnected);

@@ -226,7 +226,7 @@ impl ShardCore {
     pub(super) fn configure(&mut self, key: TransportKey, config: Arc<TransportConfig>, now: Instant) {
         let Some(transport) = self.transports.get_mut(key) else { return };
         self.ufrags.insert(config.local_ice.ufrag.to_string(), key);
-        transport.configure(config.clone());
+        transport.configure(config.clone(), now);
         // Where the peer offered, our answer is still on its way: what is sent before it has been
         // applied is lost, and with it the keyframe. Where we offered, the peer is ready.
         let delay = if transport.opens_data { Duration::ZERO } else { APPLY_TIME + transport.rtt };

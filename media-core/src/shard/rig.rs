@@ -33,7 +33,7 @@ pub struct Peer {
     pub key: TransportKey,
     pub local: IceCredentials,
     pub address: SocketAddr,
-    _events: mpsc::UnboundedReceiver<TransportEvent>,
+    pub events: mpsc::UnboundedReceiver<TransportEvent>,
     seal: Context,
     open: Context,
     config: TransportConfig,
@@ -116,6 +116,13 @@ impl Rig {
 
     /// A connected peer; `opens_data` is that of a subscriber connection, to which we offer.
     pub fn peer(&mut self, opens_data: bool) -> usize {
+        let number = self.absent_peer(opens_data);
+        self.connect(number);
+        number
+    }
+
+    /// A peer of whom nothing has come yet.
+    pub fn absent_peer(&mut self, opens_data: bool) -> usize {
         let number = self.peers.len();
         let key = TransportKey::next();
         let local = IceCredentials::random();
@@ -141,7 +148,12 @@ impl Rig {
             data: false,
         };
         let (seal, open) = (context(1, number), context(2, number));
-        self.peers.push(Peer { key, local, address, _events: events, seal, open, config });
+        self.peers.push(Peer { key, local, address, events, seal, open, config });
+        number
+    }
+
+    fn connect(&mut self, number: usize) {
+        let (key, address) = (self.peers[number].key, self.peers[number].address);
         self.check(number, address);
         let pair = SrtpPair {
             incoming: Opener::new(Suite::AeadAes128Gcm, &master_key(1, number), &SALT).unwrap(),
@@ -151,7 +163,6 @@ impl Rig {
         transport.webrtc().unwrap().connect_for_tests(Box::new(pair));
         transport.settle();
         self.core.transport_connected(key, self.now);
-        number
     }
 
     /// A connectivity check that nominates.
@@ -220,7 +231,7 @@ impl Rig {
         self.configure(peer);
     }
 
-    fn configure(&mut self, peer: usize) {
+    pub fn configure(&mut self, peer: usize) {
         let Peer { key, config, .. } = &self.peers[peer];
         let command = Command::Configure { key: *key, config: Arc::new(config.clone()) };
         self.core.command(command, self.now);

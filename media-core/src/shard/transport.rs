@@ -151,9 +151,10 @@ impl Transport {
 
     /// Takes a new negotiated state. Streams learned by header extensions of
     /// sections that did not change stay bound.
-    pub fn configure(&mut self, config: Arc<TransportConfig>) {
+    pub fn configure(&mut self, config: Arc<TransportConfig>, now: Instant) {
         if let Some(session) = self.webrtc() {
             session.ice.restart(config.local_ice.clone());
+            session.expect(now);
         }
         self.extensions = config.extensions;
         self.meanings = config.receive.iter().map(|section| Meaning::table(&section.payloads)).collect();

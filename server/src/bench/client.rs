@@ -88,7 +88,7 @@ impl Client {
         clients: Clients,
         media: u8,
     ) -> Result<Self, Failure> {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
         socket.connect(remote.address)?;
         socket.set_nonblocking(true)?;
         let now = Instant::now();

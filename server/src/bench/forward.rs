@@ -174,7 +174,6 @@ impl Server {
             .env("RONGTONG__DATA__DIR", folder.join("data"))
             .env("RONGTONG__LIVEKIT__API_KEY", KEY)
             .env("RONGTONG__LIVEKIT__API_SECRET", SECRET)
-            .env("RONGTONG__SECURITY__SIGN_IN_PER_MINUTE", "100000")
             .env("RONGTONG_COUNT_ALLOCATIONS", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

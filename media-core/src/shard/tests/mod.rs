@@ -486,3 +486,26 @@ fn a_peer_with_ever_new_streams_does_not_lose_the_one_that_goes_on() {
     rig.pass(30);
     assert_eq!(rig.got(peers[0], 5000).len(), 400);
 }
+
+#[test]
+fn a_connection_that_was_never_begun_does_not_fail_and_one_that_was_does() {
+    let mut rig = Rig::new();
+    // What the client may offer and never does; and what we offered.
+    let (unused, offered) = (rig.absent_peer(false), rig.absent_peer(true));
+    let failed = |rig: &mut Rig, peer: usize| {
+        let events: Vec<_> = std::iter::from_fn(|| rig.peers[peer].events.try_recv().ok()).collect();
+        events.iter().any(|event| matches!(event, crate::shard::TransportEvent::Failed(_)))
+    };
+    rig.pass(29_000);
+    assert!(!failed(&mut rig, offered));
+    rig.pass(2_000);
+    assert!(failed(&mut rig, offered));
+    rig.pass(600_000);
+    assert!(!failed(&mut rig, unused));
+    // Once it is offered, checks have to come.
+    rig.configure(unused);
+    rig.pass(29_000);
+    assert!(!failed(&mut rig, unused));
+    rig.pass(2_000);
+    assert!(failed(&mut rig, unused));
+}

@@ -207,7 +207,7 @@ impl Client {
             };
             if let Some(times) = &mut self.times
                 && let Ok(view) = RtpView::parse(plain)
-                && let Some(sent) = view.payload.get(1..).and_then(|at| at.first_chunk::<8>())
+                && let Some(sent) = view.payload.get(3..).and_then(|at| at.first_chunk::<8>())
             {
                 times.add(Duration::from_nanos(monotonic_ns().saturating_sub(u64::from_be_bytes(*sent))));
             }

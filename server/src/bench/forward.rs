@@ -220,6 +220,6 @@ fn number(value: &Value, name: &str) -> f64 {
 
 /// A metric's value, over all its labels.
 fn metric(text: &str, name: &str) -> f64 {
-    let lines = text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
+    let lines = text.lines().filter(|line| line.strip_prefix("rongtong_").is_some_and(|line| line.starts_with(name)));
     lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }

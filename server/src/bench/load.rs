@@ -284,9 +284,10 @@ fn send(load: &Load, publishing: Vec<(Box<SrtpPair>, UdpSocket)>, keyframe: &Ato
             packet.clear();
             write_header(&mut packet, &header, &[]);
             let head = packet.len();
-            packet.push(if is_keyframe { 0x65 } else { 0x41 });
+            // A slice that begins a picture, then the time.
+            packet.extend_from_slice(if is_keyframe { &[0x65, 0x88, 0x84] } else { &[0x41, 0x9a, 0x02] });
             packet.extend_from_slice(&now.to_be_bytes());
-            packet.resize(head + load.payload.max(9), 0x5a);
+            packet.resize(head + load.payload.max(11), 0x5a);
             srtp.outgoing.seal_rtp(&mut packet, 0, head, rollover.send(*sequence));
             let _ = socket.send(&packet);
         }

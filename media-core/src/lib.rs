@@ -7,6 +7,8 @@
 //! browser into tracks and subscriptions; [`rtp`] is pure functions and
 //! state machines over bytes.
 
+#[cfg(test)]
+pub(crate) mod allocations;
 pub mod clock;
 pub mod ids;
 pub mod media;

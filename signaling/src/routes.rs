@@ -34,6 +34,9 @@ enum Path {
     V1,
 }
 
+/// Bytes read from a client at once.
+const READ_BUFFER: usize = 8 << 10;
+
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 
 async fn connect_v0(State(shared): State<Arc<Shared>>, headers: HeaderMap, uri: Uri, upgrade: Upgrade) -> Response {
@@ -66,7 +69,8 @@ async fn connect(shared: Arc<Shared>, path: Path, headers: HeaderMap, uri: Uri, 
         Err(refusal) => return refuse(&shared, refusal),
     };
     let limit = shared.limits.message_bytes;
-    let upgrade = upgrade.max_message_size(limit).max_frame_size(limit);
+    // A member of a meeting says little; the default of 128 KiB would be most of what one costs.
+    let upgrade = upgrade.max_message_size(limit).max_frame_size(limit).read_buffer_size(READ_BUFFER);
     if params.resume.is_some() {
         return upgrade.on_upgrade(move |socket| resume(shared, admission, params, socket));
     }

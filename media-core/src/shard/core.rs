@@ -2,6 +2,7 @@
 //! with the time at which they came, packets and the next moment to be woken come out. The loop
 //! around it is [`super::run`]; tests drive it in virtual time.
 
+use super::compound::Compound;
 use super::config::ShardConfig;
 use super::ingress::Fan;
 use super::table::{KeyMap, SubAt, Table, TransportAt};
@@ -54,6 +55,8 @@ pub(super) struct ShardCore {
     /// What is to leave; whoever drives the core takes it after each call.
     pub(super) egress: Egress,
     pub(super) rest: VecDeque<Rest>,
+    /// Room for what a tick tells a peer.
+    pub(super) compound: Compound,
     /// Room for payloads of received packets.
     chunk: BytesMut,
     started: Instant,
@@ -94,6 +97,7 @@ impl ShardCore {
             crypto,
             egress: Egress::default(),
             rest: VecDeque::new(),
+            compound: Compound::default(),
             chunk: BytesMut::new(),
             started: now,
             transports: Table::default(),
@@ -164,6 +168,15 @@ impl ShardCore {
     /// Milliseconds since the start, by which packets are paced.
     pub(super) fn millisecond(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.started).as_millis() as u64
+    }
+
+    /// The transport has something to say by then, [`super::periodic::TICK_BUSY`] after it came up.
+    pub(super) fn tick_soon(&mut self, key: TransportKey, now: Instant) {
+        let Some(transport) = self.transports.get_mut(key) else { return };
+        let at = now + super::periodic::TICK_BUSY;
+        if transport.tick_by(Some(at)) {
+            self.schedule(key, at);
+        }
     }
 
     /// A subscription has packets that wait their turn.

@@ -74,6 +74,8 @@ impl ShardCore {
         }
         let Some(publisher) = track.publisher else { return };
         if !track.may_request_keyframe(layer, now) {
+            // Asked for when it may be, unless a keyframe comes first.
+            self.tick_soon(publisher, now);
             return;
         }
         let Some(transport) = self.transports.get_mut(publisher) else { return };

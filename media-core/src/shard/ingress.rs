@@ -114,7 +114,15 @@ impl ShardCore {
         {
             transport.twcc.record(sequence, now);
             transport.twcc_media_ssrc = header.ssrc;
+            let due = transport.twcc.poll_at();
+            if transport.tick_by(due)
+                && let Some(at) = due
+            {
+                let key = transport.key;
+                self.schedule(key, at);
+            }
         }
+        let Some(transport) = self.transport_of(path) else { return false };
         let Some(route) = transport.route(&header, &view.extensions) else { return true };
         let Some(key) = transport.track_of(route.section) else { return true };
         let meaning = transport.meaning(route.section, header.payload_type);
@@ -245,6 +253,11 @@ impl ShardCore {
             && let Some(transport) = track.publisher.and_then(|key| self.transports.get_mut(key))
         {
             transport.note_answer(after);
+        }
+        if state.nack.outstanding() > 0
+            && let Some(publisher) = track.publisher
+        {
+            self.tick_soon(publisher, now);
         }
         Some(sequence)
     }

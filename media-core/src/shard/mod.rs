@@ -9,6 +9,7 @@
 //! reached by key only, and [`SourceFeed`] is how a packet stream of another
 //! shard or node would be handed in.
 
+mod compound;
 mod config;
 mod control;
 mod core;

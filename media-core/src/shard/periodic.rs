@@ -1,5 +1,6 @@
 //! What happens by the clock: timers of transports, reports, speech, layers out of use.
 
+use super::compound::Compound;
 use super::config::TransportConfig;
 use super::core::ShardCore;
 use super::layers::Pace;
@@ -73,8 +74,7 @@ impl ShardCore {
             transport.next_tick = now + super::core::TICK_IDLE;
             return;
         };
-        let receives = config.receive.iter().any(|section| section.track.is_some());
-        transport.next_tick = now + if receives { TICK_BUSY } else { super::core::TICK_IDLE };
+        transport.next_tick = now + super::core::TICK_IDLE;
         if !transport.is_connected() {
             return;
         }
@@ -82,32 +82,44 @@ impl ShardCore {
         if report {
             transport.next_report = now + REPORT_EVERY;
         }
-        let (ours, media) = (transport.ssrc, transport.twcc_media_ssrc);
-        if config.extensions.transport_cc != 0 {
-            let mut feedback = Vec::new();
-            while transport.twcc.poll(now, media, ours, &mut feedback) {
-                transport.send_rtcp(&mut self.egress, |out| out.extend_from_slice(&feedback));
-                feedback.clear();
-            }
-        }
+        let mut compound = std::mem::take(&mut self.compound);
         for (index, section) in config.receive.iter().enumerate() {
             let Some(track_key) = section.track else { continue };
-            self.receive_feedback(key, index, track_key, section.nack, report, now);
+            self.receive_feedback(key, index, track_key, section.nack, report, &mut compound, now);
         }
         if report {
-            self.sender_reports(key, &config, now);
+            self.sender_reports(key, &config, &mut compound, now);
+        }
+        if let Some(transport) = self.transports.get_mut(key) {
+            if config.extensions.transport_cc != 0 {
+                let (ours, media) = (transport.ssrc, transport.twcc_media_ssrc);
+                let mut more = true;
+                while more {
+                    let mut twcc = std::mem::take(&mut transport.twcc);
+                    compound.add(transport, &mut self.egress, |out| more = twcc.poll(now, media, ours, out));
+                    transport.twcc = twcc;
+                }
+                transport.tick_by(transport.twcc.poll_at());
+            }
+            transport.tick_by(Some(transport.next_report));
+            compound.send(transport, &mut self.egress);
+        }
+        self.compound = compound;
+        if report {
             self.quality(key, &config, now);
         }
     }
 
     /// NACKs, receiver reports and held-back keyframe requests towards a publisher.
-    pub(super) fn receive_feedback(
+    #[expect(clippy::too_many_arguments, reason = "one section of a tick, with what the tick knows")]
+    fn receive_feedback(
         &mut self,
         key: TransportKey,
         section: usize,
         track: TrackKey,
         nack: bool,
         report: bool,
+        compound: &mut Compound,
         now: Instant,
     ) {
         let Some(transport) = self.transports.get_mut(key) else { return };
@@ -122,10 +134,7 @@ impl ShardCore {
                 let due = layer.nack.poll(now, rtt);
                 if !due.is_empty() {
                     self.stats.nacks_out += due.len() as u64;
-                    transport.send_rtcp(&mut self.egress, |out| {
-                        rtcp::write_receiver_report(out, ours, &[]);
-                        rtcp::write_nack(out, ours, media, &due);
-                    });
+                    compound.add(transport, &mut self.egress, |out| rtcp::write_nack(out, ours, media, &due));
                 }
             } else {
                 layer.nack.expire(now, LATE);
@@ -133,8 +142,11 @@ impl ShardCore {
             if layer.nack.overflowed() || layer.keyframe_pending {
                 wanting.push(index);
             }
+            if layer.nack.outstanding() > 0 || layer.keyframe_pending {
+                transport.tick_by(Some(now + TICK_BUSY));
+            }
             if report && let Some(block) = layer.stats.report(media, now) {
-                transport.send_rtcp(&mut self.egress, |out| rtcp::write_receiver_report(out, ours, &[block]));
+                compound.report(block);
             }
         }
         let layers = state.layers.len();
@@ -146,7 +158,7 @@ impl ShardCore {
         }
     }
 
-    pub(super) fn sender_reports(&mut self, key: TransportKey, config: &TransportConfig, now: Instant) {
+    fn sender_reports(&mut self, key: TransportKey, config: &TransportConfig, compound: &mut Compound, now: Instant) {
         for section in &config.send {
             let Some(track) = self.tracks.get_mut(section.track) else { continue };
             let clock_rate = track.config.codec.clock_rate;
@@ -179,7 +191,7 @@ impl ShardCore {
                 reports: SmallVec::new(),
             };
             let Some(transport) = self.transports.get_mut(key) else { return };
-            transport.send_rtcp(&mut self.egress, |out| {
+            compound.add(transport, &mut self.egress, |out| {
                 rtcp::write_sender_report(out, &report);
                 rtcp::write_sdes_cname(out, report.ssrc, "rongtong");
             });

@@ -60,6 +60,10 @@ pub struct Rig {
     pub others: usize,
     /// Most that waited in the core at one time, bytes.
     pub most_queued: usize,
+    /// The types of the packets of each compound.
+    pub compounds: Vec<(usize, Vec<u8>)>,
+    /// The system takes nothing.
+    pub holds: bool,
 }
 
 static CRYPTO: LazyLock<Arc<dyn RTCCryptoProvider>> = LazyLock::new(|| rtc_srtp::crypto::default_provider().unwrap());
@@ -111,6 +115,8 @@ impl Rig {
             rtcp: Vec::new(),
             others: 0,
             most_queued: 0,
+            compounds: Vec::new(),
+            holds: false,
         }
     }
 
@@ -252,13 +258,22 @@ impl Rig {
     }
 
     pub fn send_rtp(&mut self, peer: usize, header: RtpHeader, extensions: &[(u8, &[u8])], payload: &[u8]) {
-        let mut packet = Vec::new();
-        write_header(&mut packet, &header, extensions);
-        packet.extend_from_slice(payload);
-        let mut sealed = self.peers[peer].seal.encrypt_rtp(&packet).unwrap();
+        let mut sealed = self.sealed_with(peer, header, extensions, payload);
         let from = self.peers[peer].address;
         self.core.datagram(&mut sealed, Path::Udp(from), from, self.now);
         self.take();
+    }
+
+    /// A packet of a peer's as it comes from outside.
+    pub fn sealed(&mut self, peer: usize, header: RtpHeader, payload: &[u8]) -> Vec<u8> {
+        self.sealed_with(peer, header, &[], payload)
+    }
+
+    fn sealed_with(&mut self, peer: usize, header: RtpHeader, extensions: &[(u8, &[u8])], payload: &[u8]) -> Vec<u8> {
+        let mut packet = Vec::new();
+        write_header(&mut packet, &header, extensions);
+        packet.extend_from_slice(payload);
+        self.peers[peer].seal.encrypt_rtp(&packet).unwrap().to_vec()
     }
 
     /// One packet of stream 1000.
@@ -305,6 +320,11 @@ impl Rig {
         });
     }
 
+    pub fn feed_batch(&mut self, track: TrackKey, batch: Vec<SourcePacket>) {
+        self.core.feed(track, batch, self.now);
+        self.take();
+    }
+
     pub fn feed(&mut self, track: TrackKey, sequence: u64, timestamp: u32, payload: &[u8]) {
         let packet = SourcePacket { sequence, timestamp, marker: true, payload: Bytes::copy_from_slice(payload) };
         self.core.feed(track, vec![packet], self.now);
@@ -335,6 +355,9 @@ impl Rig {
     fn take(&mut self) {
         loop {
             self.most_queued = self.most_queued.max(self.core.egress.queued_bytes());
+            if self.holds {
+                return;
+            }
             let mut egress = std::mem::take(&mut self.core.egress);
             for way in 0..egress.ways() {
                 let Some(Path::Udp(to)) = egress.way(way).map(|way| way.path) else { continue };
@@ -364,6 +387,12 @@ impl Rig {
             }
             Packet::Rtcp => {
                 let plain = self.peers[peer].open.decrypt_rtcp(datagram).unwrap();
+                let (mut kinds, mut at) = (Vec::new(), 0);
+                while let Some(head) = plain.get(at..at + 4) {
+                    kinds.push(head[1]);
+                    at += 4 + 4 * usize::from(u16::from_be_bytes([head[2], head[3]]));
+                }
+                self.compounds.push((peer, kinds));
                 let packets = rtcp::parse_compound(&plain).unwrap();
                 self.rtcp.extend(packets.into_iter().map(|packet| (peer, packet)));
             }

@@ -287,6 +287,15 @@ impl Transport {
         self.session.poll_timeout().map_or(self.next_tick, |at| at.min(self.next_tick))
     }
 
+    /// The next tick is at this moment at the latest; says whether that is sooner than it would have been.
+    pub fn tick_by(&mut self, at: Option<Instant>) -> bool {
+        let sooner = at.filter(|at| *at < self.next_tick);
+        if let Some(at) = sooner {
+            self.next_tick = at;
+        }
+        sooner.is_some()
+    }
+
     pub fn close(&mut self, egress: &mut Egress, now: Instant) {
         self.session.close(self.slot, egress, now);
     }

@@ -28,6 +28,8 @@ pub struct Remote {
     pub address: SocketAddr,
     pub credentials: IceCredentials,
     pub fingerprint: String,
+    /// It begins the DTLS handshake.
+    pub begins: bool,
 }
 
 /// A stream that a subscriber receives.
@@ -158,7 +160,11 @@ impl Client {
             match classify(datagram) {
                 Kind::Stun if self.dtls.is_none() => {
                     // The first answer: the way is known.
-                    self.dtls = Some(Dtls::begin(&self.identity, now)?);
+                    self.dtls = Some(if self.remote.begins {
+                        Dtls::new(self.identity.clone())
+                    } else {
+                        Dtls::begin(&self.identity, now)?
+                    });
                     self.flush_dtls();
                     self.next_check = now + CHECK_EVERY;
                 }

@@ -67,6 +67,7 @@ pub fn remote(sdp: &str) -> Result<Remote, Failure> {
             password: attribute("a=ice-pwd:")?.into(),
         },
         fingerprint: fingerprint.split_whitespace().nth(1).unwrap_or_default().to_owned(),
+        begins: attribute("a=setup:")? == "active",
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod fed;
 mod sections;
+mod sending;
 mod simulcast;
 mod taps;
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Debian's Janus with its videoroom plugin, and `rongtong bench forward` with it in the same run; arguments are
-# those of `bench forward`. Janus is an ICE-lite agent here, as this server is, and binds to loopback only.
+# those of `bench forward`. Janus is an ICE-lite agent here, as this server is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 binary=${RONGTONG_BIN:-$(cat .build/rongtong)}
@@ -19,7 +19,7 @@ cleanup() {
 trap cleanup EXIT
 cat > "$folder/janus.jcfg" << CONFIG
 general: { configs_folder = "$folder" debug_level = 3 admin_secret = "bench" }
-nat: { ice_lite = true ice_enforce_list = "lo" ice_ignore_list = "vmnet" }
+nat: { ice_lite = true }
 media: { ipv6 = false }
 plugins: { disable = "libjanus_audiobridge.so,libjanus_echotest.so,libjanus_recordplay.so,libjanus_sip.so,libjanus_nosip.so,libjanus_streaming.so,libjanus_textroom.so,libjanus_videocall.so,libjanus_voicemail.so,libjanus_duktape.so,libjanus_lua.so" }
 transports: { disable = "libjanus_http.so,libjanus_mqtt.so,libjanus_nanomsg.so,libjanus_pfunix.so,libjanus_rabbitmq.so" }

@@ -69,6 +69,7 @@ pub struct Client {
     identity: Arc<DtlsIdentity>,
     dtls: Option<Dtls>,
     srtp: Option<Box<SrtpPair>>,
+    connected: bool,
     clients: Clients,
     /// The payload type of media; others carry retransmissions.
     media: u8,
@@ -83,14 +84,15 @@ pub struct Client {
 }
 
 impl Client {
+    /// `socket` is bound, and connected by this.
     pub fn new(
+        socket: std::net::UdpSocket,
         remote: Remote,
         own_ufrag: String,
         identity: Arc<DtlsIdentity>,
         clients: Clients,
         media: u8,
     ) -> Result<Self, Failure> {
-        let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
         socket.connect(remote.address)?;
         socket.set_nonblocking(true)?;
         let now = Instant::now();
@@ -102,6 +104,7 @@ impl Client {
             identity,
             dtls: None,
             srtp: None,
+            connected: false,
             clients,
             media,
             next_check: now,
@@ -132,8 +135,7 @@ impl Client {
 
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Failure> {
         if now >= self.next_check {
-            let checked = self.dtls.is_some();
-            self.next_check = now + if checked { CHECK_EVERY } else { CHECK_FIRST };
+            self.next_check = now + if self.connected { CHECK_EVERY } else { CHECK_FIRST };
             let request = check_request(&self.remote.credentials, &self.own_ufrag, self.crypto.crypto())?;
             let _ = self.socket.send(&request);
         }
@@ -166,7 +168,6 @@ impl Client {
                         Dtls::begin(&self.identity, now)?
                     });
                     self.flush_dtls();
-                    self.next_check = now + CHECK_EVERY;
                 }
                 Kind::Dtls => self.handshake(datagram, now)?,
                 Kind::Rtp => self.media(datagram, now),
@@ -187,6 +188,7 @@ impl Client {
         for output in outputs {
             if let DtlsOutput::Connected(pair) = output {
                 self.srtp = Some(pair);
+                self.connected = true;
             }
         }
         self.flush_dtls();

@@ -110,12 +110,13 @@ pub async fn publish(
     let _ = handle.message(room, None).await;
     let join = json!({ "request": "join", "ptype": "publisher", "room": ROOM, "id": 1000 + number });
     handle.message(join, None).await?;
-    let own = Own { ufrag: "bnch", fingerprint: identity.fingerprint() };
+    let media = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    let own = Own { ufrag: "bnch", fingerprint: identity.fingerprint(), port: media.local_addr()?.port() };
     let sdp = signal::offer(&own, &format!("camera-{number}"), 1000 + number as u32);
     let jsep = json!({ "type": "offer", "sdp": sdp, "trickle": false });
     let answer = handle.message(json!({ "request": "publish", "audio": false, "video": true }), Some(jsep)).await?;
     let sdp = answer["jsep"]["sdp"].as_str().ok_or_else(|| format!("Janus gave no answer: {answer}"))?;
-    add(Client::new(signal::remote(sdp)?, own.ufrag.into(), identity.clone(), Clients::Light, PUBLISHED)?);
+    add(Client::new(media, signal::remote(sdp)?, own.ufrag.into(), identity.clone(), Clients::Light, PUBLISHED)?);
     handle.stay().await
 }
 
@@ -132,9 +133,10 @@ pub async fn watch(
     let join = json!({ "request": "join", "ptype": "subscriber", "room": ROOM, "streams": streams });
     let offer = handle.message(join, None).await?;
     let sdp = offer["jsep"]["sdp"].as_str().ok_or_else(|| format!("Janus made no offer: {offer}"))?;
-    let own = Own { ufrag: "bnch", fingerprint: identity.fingerprint() };
-    let (answer, media) = signal::answer(sdp, &own)?;
-    add(Client::new(signal::remote(sdp)?, own.ufrag.into(), identity.clone(), clients, media)?);
+    let media = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    let own = Own { ufrag: "bnch", fingerprint: identity.fingerprint(), port: media.local_addr()?.port() };
+    let (answer, pictures) = signal::answer(sdp, &own)?;
+    add(Client::new(media, signal::remote(sdp)?, own.ufrag.into(), identity.clone(), clients, pictures)?);
     let jsep = json!({ "type": "answer", "sdp": answer, "trickle": false });
     handle.message(json!({ "request": "start" }), Some(jsep)).await?;
     handle.stay().await

@@ -97,7 +97,8 @@ pub async fn run(load: Load) -> Result<(), Failure> {
 /// A subscriber: takes what is offered for as long as it lasts.
 async fn watch(load: &Load, token: &str, identity: Arc<DtlsIdentity>, add: impl Fn(Client)) -> Result<(), Failure> {
     let mut socket = signal::connect(&load.url, token).await?;
-    let own = Own { ufrag: "bnch", fingerprint: identity.fingerprint() };
+    let media = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    let own = Own { ufrag: "bnch", fingerprint: identity.fingerprint(), port: media.local_addr()?.port() };
     let mut connected = false;
     let mut pings = tokio::time::interval(Duration::from_secs(5));
     loop {
@@ -110,13 +111,20 @@ async fn watch(load: &Load, token: &str, identity: Arc<DtlsIdentity>, add: impl 
         };
         match message {
             Response::Offer(offer) => {
-                let (sdp, media) = signal::answer(&offer.sdp, &own)?;
+                let (sdp, pictures) = signal::answer(&offer.sdp, &own)?;
                 if !connected {
                     connected = true;
                     // Browsers send pictures by the type that was offered; here all sections have one type.
-                    let media = if media == 0 { PUBLISHED } else { media };
+                    let pictures = if pictures == 0 { PUBLISHED } else { pictures };
                     let remote = signal::remote(&offer.sdp)?;
-                    add(Client::new(remote, own.ufrag.into(), identity.clone(), load.clients, media)?);
+                    add(Client::new(
+                        media.try_clone()?,
+                        remote,
+                        own.ufrag.into(),
+                        identity.clone(),
+                        load.clients,
+                        pictures,
+                    )?);
                 }
                 let answer = proto::SessionDescription { r#type: "answer".into(), sdp, ..Default::default() };
                 signal::send(&mut socket, Request::Answer(answer)).await?;
@@ -136,7 +144,8 @@ async fn publish(
     add: impl Fn(Client),
 ) -> Result<(), Failure> {
     let mut socket = signal::connect(&load.url, token).await?;
-    let own = Own { ufrag: "bnch", fingerprint: identity.fingerprint() };
+    let media = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    let own = Own { ufrag: "bnch", fingerprint: identity.fingerprint(), port: media.local_addr()?.port() };
     let mut pings = tokio::time::interval(Duration::from_secs(5));
     let track = format!("camera-{number}");
     loop {
@@ -167,7 +176,14 @@ async fn publish(
             }
             Response::Answer(answer) => {
                 let remote = signal::remote(&answer.sdp)?;
-                add(Client::new(remote, own.ufrag.into(), identity.clone(), Clients::Light, PUBLISHED)?);
+                add(Client::new(
+                    media.try_clone()?,
+                    remote,
+                    own.ufrag.into(),
+                    identity.clone(),
+                    Clients::Light,
+                    PUBLISHED,
+                )?);
             }
             // Its own connection for what others send is not used.
             Response::Leave(leave) => return Err(format!("the server ended it: {:?}", leave.reason()).into()),

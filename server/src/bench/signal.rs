@@ -75,6 +75,25 @@ pub fn remote(sdp: &str) -> Result<Remote, Failure> {
 pub struct Own<'a> {
     pub ufrag: &'a str,
     pub fingerprint: &'a str,
+    /// Where its socket is.
+    pub port: u16,
+}
+
+/// An address of this machine that others would use; the loopback's where there is no other.
+fn own_address() -> std::net::IpAddr {
+    let loopback = std::net::Ipv4Addr::LOCALHOST.into();
+    let Ok(socket) = std::net::UdpSocket::bind("0.0.0.0:0") else { return loopback };
+    // Sends nothing: asks for the way to a place that is nowhere (RFC 5737).
+    match socket.connect("198.51.100.1:9").and_then(|()| socket.local_addr()) {
+        Ok(address) => address.ip(),
+        Err(_) => loopback,
+    }
+}
+
+impl Own<'_> {
+    fn candidate(&self) -> String {
+        format!("a=candidate:1 1 udp 2130706431 {} {} typ host\r\n", own_address(), self.port)
+    }
 }
 
 fn head(own: &Own<'_>, setup: &str, mids: &[String]) -> String {
@@ -94,10 +113,10 @@ pub fn answer(offer: &str, own: &Own<'_>) -> Result<(String, u8), Failure> {
     let offer = RemoteDescription::parse(offer)?;
     let mids: Vec<String> = offer.sections.iter().map(|section| section.mid.clone()).collect();
     let mut text = head(own, "active", &mids);
-    let mut media = 0;
+    let (mut media, candidate) = (0, own.candidate());
     for section in &offer.sections {
         if section.kind == SectionKind::Application {
-            let _ = write!(text, "{APPLICATION}a=mid:{}\r\na=sctp-port:5000\r\n", section.mid);
+            let _ = write!(text, "{APPLICATION}{candidate}a=mid:{}\r\na=sctp-port:5000\r\n", section.mid);
             continue;
         }
         let name = if section.kind == SectionKind::Audio { "audio" } else { "video" };
@@ -111,7 +130,8 @@ pub fn answer(offer: &str, own: &Own<'_>) -> Result<(String, u8), Failure> {
         }
         let _ = write!(
             text,
-            "m={name} 9 UDP/TLS/RTP/SAVPF {}{}\r\nc=IN IP4 0.0.0.0\r\na=mid:{}\r\na=rtcp-mux\r\na={direction}\r\n\
+            "m={name} 9 UDP/TLS/RTP/SAVPF {}{}\r\nc=IN IP4 0.0.0.0\r\n{candidate}a=mid:{}\r\na=rtcp-mux\r\n\
+             a={direction}\r\n\
              a=rtpmap:{} {}/{}\r\na=rtcp-fb:{} nack\r\na=rtcp-fb:{} nack pli\r\n",
             codec.pt,
             rtx.map_or(String::new(), |rtx| format!(" {rtx}")),
@@ -138,10 +158,11 @@ pub fn answer(offer: &str, own: &Own<'_>) -> Result<(String, u8), Failure> {
 /// Offers one stream of pictures.
 pub fn offer(own: &Own<'_>, track: &str, ssrc: u32) -> String {
     let mut text = head(own, "actpass", &["0".to_owned(), "1".to_owned()]);
+    let candidate = own.candidate();
     let _ = write!(
         text,
-        "{APPLICATION}a=mid:0\r\na=sctp-port:5000\r\nm=video 9 UDP/TLS/RTP/SAVPF {PUBLISHED}\r\nc=IN IP4 0.0.0.0\r\n\
-         a=mid:1\r\na=rtcp-mux\r\na=sendonly\r\na=rtpmap:{PUBLISHED} H264/90000\r\na=rtcp-fb:{PUBLISHED} nack\r\n\
+        "{APPLICATION}{candidate}a=mid:0\r\na=sctp-port:5000\r\n\
+         m=video 9 UDP/TLS/RTP/SAVPF {PUBLISHED}\r\nc=IN IP4 0.0.0.0\r\n{candidate}a=mid:1\r\na=rtcp-mux\r\na=sendonly\r\na=rtpmap:{PUBLISHED} H264/90000\r\na=rtcp-fb:{PUBLISHED} nack\r\n\
          a=rtcp-fb:{PUBLISHED} nack pli\r\n\
          a=fmtp:{PUBLISHED} level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n\
          a=msid:bench {track}\r\na=ssrc:{ssrc} cname:bench\r\n"

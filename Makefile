@@ -5,13 +5,14 @@ SHELL := /bin/bash
 export RONGTONG_CACHE ?= $(HOME)/.cache/rongtong
 export CARGO_TARGET_DIR ?= $(RONGTONG_CACHE)/target
 
-.PHONY: build run test lint release clean help
+.PHONY: bench build run test lint release clean help
 
 help:
 	@echo "make run      build, start the server with demo cameras, print the address and how to sign in"
 	@echo "make test     the whole suite: Rust, console, browsers, SDKs"
 	@echo "make build    console and debug binary; the binary's path is then in .build/rongtong"
 	@echo "make release  console and optimised binary"
+	@echo "make bench    what forwarding costs, measured with an optimised binary (some minutes)"
 	@echo "make lint     rustfmt and clippy"
 
 build:
@@ -26,6 +27,9 @@ run:
 
 test:
 	@scripts/test.sh
+
+bench:
+	@scripts/bench.sh
 
 lint:
 	cargo fmt --all --check

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The benchmarks of docs/BENCHMARKS.md, one after another; each ends with a line of JSON. Fails when a bar is missed.
+. "$(dirname "$0")/common.sh"
+scripts/build.sh release
+failed=0
+for load in "--subscribers 100 --pps 208" "--subscribers 50 --pps 1000" "--subscribers 300 --pps 208"; do
+  say "bench forward $load"
+  # shellcheck disable=SC2086
+  "$(cat .build/rongtong)" bench forward $load || failed=1
+done
+exit $failed

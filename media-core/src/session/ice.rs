@@ -17,7 +17,7 @@ use rtc_stun::error_code::{CODE_ROLE_CONFLICT, ErrorCodeAttribute};
 use rtc_stun::fingerprint::FINGERPRINT;
 use rtc_stun::integrity::MessageIntegrity;
 use rtc_stun::message::{
-    BINDING_REQUEST, BINDING_SUCCESS, CLASS_ERROR_RESPONSE, METHOD_BINDING, Message, MessageType, Setter,
+    BINDING_REQUEST, BINDING_SUCCESS, CLASS_ERROR_RESPONSE, METHOD_BINDING, Message, MessageType, Setter, TransactionId,
 };
 use rtc_stun::xoraddr::XorMappedAddress;
 use std::net::SocketAddr;
@@ -157,16 +157,9 @@ impl IceLite {
     ) -> Result<Vec<u8>, IceError> {
         let credentials =
             self.local.iter().find(|local| &*local.ufrag == ufrag).cloned().ok_or(IceError::UnknownUser)?;
-        if !request.contains(ATTR_MESSAGE_INTEGRITY) {
-            return Err(IceError::Integrity);
-        }
-        MessageIntegrity::check(&mut request, credentials.password.as_bytes(), crypto)
-            .map_err(|_| IceError::Integrity)?;
-
+        let integrity = checked(&mut request, &credentials.password, crypto)?;
         let mut response = Message::new();
         response.transaction_id = request.transaction_id;
-        let integrity =
-            MessageIntegrity::new_short_term_integrity_with_provider(credentials.password.to_string(), crypto);
         let malformed = |error: rtc_shared::error::Error| IceError::Malformed(error.to_string());
         if request.contains(ATTR_ICE_CONTROLLED) {
             // Two lite or two controlled sides: the peer must take the controlling role (RFC 8445 7.3.1.1).
@@ -179,14 +172,7 @@ impl IceLite {
             FINGERPRINT.add_to(&mut response).map_err(malformed)?;
             return Ok(response.raw);
         }
-        response.set_type(BINDING_SUCCESS);
-        response.write_header();
-        XorMappedAddress { ip: from_address.ip(), port: from_address.port() }
-            .add_to(&mut response)
-            .map_err(malformed)?;
-        integrity.add_to(&mut response).map_err(malformed)?;
-        FINGERPRINT.add_to(&mut response).map_err(malformed)?;
-
+        let answer = answer(request.transaction_id, &integrity, from_address)?;
         self.last_check = Some(now);
         if Some(&credentials) == self.local.last() && self.local.len() > 1 {
             self.local.remove(0);
@@ -197,8 +183,49 @@ impl IceLite {
             self.path = Some(from);
         }
         self.nominated |= nominate;
-        Ok(response.raw)
+        Ok(answer)
     }
+}
+
+/// Believes a request that was made with this password; returns what its answer is made with.
+fn checked<'a>(
+    request: &mut Message,
+    password: &str,
+    crypto: &'a dyn RTCCrypto,
+) -> Result<MessageIntegrity<'a>, IceError> {
+    if !request.contains(ATTR_MESSAGE_INTEGRITY) {
+        return Err(IceError::Integrity);
+    }
+    MessageIntegrity::check(request, password.as_bytes(), crypto).map_err(|_| IceError::Integrity)?;
+    Ok(MessageIntegrity::new_short_term_integrity_with_provider(password.to_owned(), crypto))
+}
+
+fn answer(id: TransactionId, integrity: &MessageIntegrity<'_>, from: SocketAddr) -> Result<Vec<u8>, IceError> {
+    let malformed = |error: rtc_shared::error::Error| IceError::Malformed(error.to_string());
+    let mut response = Message::new();
+    response.transaction_id = id;
+    response.set_type(BINDING_SUCCESS);
+    response.write_header();
+    XorMappedAddress { ip: from.ip(), port: from.port() }.add_to(&mut response).map_err(malformed)?;
+    integrity.add_to(&mut response).map_err(malformed)?;
+    FINGERPRINT.add_to(&mut response).map_err(malformed)?;
+    Ok(response.raw)
+}
+
+/// The full agent's answer to a check of the other side, as some send that call themselves lite. Load generators
+/// give it.
+pub fn check_answer(
+    datagram: &[u8],
+    own: &IceCredentials,
+    from: SocketAddr,
+    crypto: &dyn RTCCrypto,
+) -> Result<Vec<u8>, IceError> {
+    let (mut request, ufrag) = addressed_ufrag(datagram)?;
+    if *ufrag != *own.ufrag {
+        return Err(IceError::UnknownUser);
+    }
+    let integrity = checked(&mut request, &own.password, crypto)?;
+    answer(request.transaction_id, &integrity, from)
 }
 
 /// A full agent's side, for tests.

@@ -95,8 +95,39 @@ pub async fn run(bench: Forward) -> Result<(), Failure> {
     report.bar("connect_cpu_ms_per_100", connecting.total() / 1000.0 * 100.0 / bench.subscribers.max(1) as f64, 500.0);
     report.note("allocs_per_packet", count("media_allocations") / sent.max(1.0));
     report.note("packets_per_call", sent / count("media_send_calls").max(1.0));
+    if let Some((url, pid)) = bench.janus.as_deref().zip(bench.janus_pid) {
+        let janus = janus(&bench, url, pid).await?;
+        report.note("janus_cpu_us_per_packet", janus.0);
+        report.note("janus_loss", janus.1);
+        report.bar("ratio_to_janus", a_packet(cpu.total()) / janus.0, 1.0 / 6.0);
+    }
     println!("{}", serde_json::to_string(&report)?);
     if report.is_ok() { Ok(()) } else { Err("a bar was missed".into()) }
+}
+
+/// What Janus takes for the same: microseconds of CPU a packet, and the share that was lost.
+async fn janus(bench: &Forward, url: &str, pid: u32) -> Result<(f64, f64), Failure> {
+    let (publishers, subscribers) = (bench.publishers.to_string(), bench.subscribers.to_string());
+    let (pps, payload) = (bench.pps.to_string(), bench.payload.to_string());
+    let common = ["load", "--url", url, "--key", KEY, "--secret", SECRET, "--janus", &publishers, "--name", "j"];
+    let sending = ["--publishers", &publishers, "--pps", &pps, "--payload", &payload];
+    let mut sending = Helper::start(&[&common[..], &sending].concat()).await?;
+    sending.line().await?;
+    sending.say("send").await?;
+    let watching = ["--subscribers", &subscribers, "--clients", bench.clients.name()];
+    let mut watching = Helper::start(&[&common[..], &watching].concat()).await?;
+    watching.line().await?;
+    sleep(WARM_UP).await;
+    watching.say("measure").await?;
+    let before = Cpu::of(pid)?;
+    sleep(Duration::from_secs(bench.seconds)).await;
+    let cpu = Cpu::of(pid)?.since(before);
+    watching.say("report").await?;
+    let watched = watching.line().await?;
+    watching.stop().await;
+    sending.stop().await;
+    let packets = number(&watched, "packets");
+    Ok((cpu.total() / packets.max(1.0), 1.0 - packets / number(&watched, "expected").max(1.0)))
 }
 
 /// Microseconds of CPU that sealing and sending one packet takes at least.

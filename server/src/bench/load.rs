@@ -4,7 +4,7 @@
 use super::client::{Client, Counts};
 use super::report::{Times, monotonic_ns, sleep_until};
 use super::signal::{self, Own, PUBLISHED};
-use super::{Clients, Failure, Load};
+use super::{Clients, Failure, Load, janus};
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
@@ -63,6 +63,13 @@ pub async fn run(load: Load) -> Result<(), Failure> {
         let (load, identity, order) = (load.clone(), identity.clone(), order.clone());
         members.spawn(async move {
             let add = |client| order(Order::Add(Box::new(client)));
+            if let Some(publishers) = load.janus {
+                return if publishes {
+                    janus::publish(&load.url, number, identity, add).await
+                } else {
+                    janus::watch(&load.url, publishers, load.clients, identity, add).await
+                };
+            }
             if publishes {
                 publish(&load, &token, number, identity, add).await
             } else {

@@ -6,6 +6,7 @@
 mod client;
 mod floor;
 mod forward;
+mod janus;
 mod load;
 mod report;
 mod signal;
@@ -50,6 +51,12 @@ pub struct Forward {
     pub payload: usize,
     #[arg(long, value_enum, default_value_t = Clients::Full)]
     pub clients: Clients,
+    /// The WebSocket of a Janus that is to do the same in the same run, as `scripts/bench-janus.sh` starts it, and
+    /// its process.
+    #[arg(long, requires = "janus_pid")]
+    pub janus: Option<String>,
+    #[arg(long)]
+    pub janus_pid: Option<u32>,
     /// How long is measured.
     #[arg(long, default_value_t = 10)]
     pub seconds: u64,
@@ -112,6 +119,9 @@ pub struct Load {
     /// Note how long each packet took, and likewise through this echo.
     #[arg(long)]
     pub echo: Option<SocketAddr>,
+    /// The server is a Janus; subscribers watch so many publishers.
+    #[arg(long)]
+    pub janus: Option<usize>,
     /// Begins the participants' names.
     #[arg(long)]
     pub name: String,

@@ -1,6 +1,7 @@
 //! What a shard does, in virtual time.
 
 mod fed;
+mod network;
 mod sections;
 mod sending;
 mod simulcast;

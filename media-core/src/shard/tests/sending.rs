@@ -175,7 +175,7 @@ fn a_forwarded_packet_allocates_nothing() {
     let mut sent = 0;
     for mut packet in packets {
         rig.now += std::time::Duration::from_millis(1);
-        rig.core.datagram(&mut packet, Path::Udp(from), from, rig.now);
+        forwarding_measured(&mut rig, &mut packet, from);
         sent += rig.core.egress.len();
         rig.core.egress.clear();
     }
@@ -183,4 +183,10 @@ fn a_forwarded_packet_allocates_nothing() {
     assert_eq!(sent, 5_000);
     // A piece of memory of 64 KiB for payloads is taken now and then, and is counted itself: two allocations.
     assert!(allocated <= 6, "{allocated} allocations for 5,000 packets");
+}
+
+/// By this name `scripts/instructions.sh` counts what a forwarded packet takes.
+#[inline(never)]
+fn forwarding_measured(rig: &mut Rig, packet: &mut [u8], from: SocketAddr) {
+    rig.core.datagram(packet, Path::Udp(from), from, rig.now);
 }

@@ -83,6 +83,7 @@ cargo_fetch
 step "build" rust_build
 if [ "$failed" = 0 ]; then
     step "Rust tests" rust_tests
+    step "instructions of a forwarded packet" scripts/instructions.sh
     step "browsers (Chromium, livekit-client)" browser_tests
     step "LiveKit Python SDK" sdk_tests
 fi

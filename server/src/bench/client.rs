@@ -8,7 +8,7 @@ use mio::net::UdpSocket;
 use rongtong_media_core::rtp::packet::{Kind, RtpView, classify};
 use rongtong_media_core::rtp::rtcp::{self, ReportBlock};
 use rongtong_media_core::session::dtls::{Dtls, DtlsIdentity, DtlsOutput};
-use rongtong_media_core::session::ice::{IceCredentials, check_request};
+use rongtong_media_core::session::ice::{IceCredentials, check_answer, check_request};
 use rongtong_media_core::session::srtp::SrtpPair;
 use rtc_srtp::crypto::RTCCryptoProvider;
 use std::net::SocketAddr;
@@ -64,7 +64,7 @@ impl Counts {
 pub struct Client {
     pub socket: UdpSocket,
     remote: Remote,
-    own_ufrag: String,
+    own: IceCredentials,
     crypto: Arc<dyn RTCCryptoProvider>,
     identity: Arc<DtlsIdentity>,
     dtls: Option<Dtls>,
@@ -88,7 +88,7 @@ impl Client {
     pub fn new(
         socket: std::net::UdpSocket,
         remote: Remote,
-        own_ufrag: String,
+        own: IceCredentials,
         identity: Arc<DtlsIdentity>,
         clients: Clients,
         media: u8,
@@ -99,7 +99,7 @@ impl Client {
         Ok(Self {
             socket: UdpSocket::from_std(socket),
             remote,
-            own_ufrag,
+            own,
             crypto: rtc_srtp::crypto::default_provider().map_err(|error| error.to_string())?,
             identity,
             dtls: None,
@@ -136,7 +136,7 @@ impl Client {
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Failure> {
         if now >= self.next_check {
             self.next_check = now + if self.connected { CHECK_EVERY } else { CHECK_FIRST };
-            let request = check_request(&self.remote.credentials, &self.own_ufrag, self.crypto.crypto())?;
+            let request = check_request(&self.remote.credentials, &self.own.ufrag, self.crypto.crypto())?;
             let _ = self.socket.send(&request);
         }
         if let Some(dtls) = &mut self.dtls
@@ -160,6 +160,13 @@ impl Client {
         while let Ok(length) = self.socket.recv(&mut buffer) {
             let Some(datagram) = buffer.get_mut(..length) else { continue };
             match classify(datagram) {
+                // A request: 0 in the two bits of the class, RFC 8489 5.
+                Kind::Stun if datagram.starts_with(&[0, 1]) => {
+                    let answer = check_answer(datagram, &self.own, self.remote.address, self.crypto.crypto());
+                    if let Ok(answer) = answer {
+                        let _ = self.socket.send(&answer);
+                    }
+                }
                 Kind::Stun if self.dtls.is_none() => {
                     // The first answer: the way is known.
                     self.dtls = Some(if self.remote.begins {

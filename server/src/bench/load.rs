@@ -98,7 +98,7 @@ pub async fn run(load: Load) -> Result<(), Failure> {
 async fn watch(load: &Load, token: &str, identity: Arc<DtlsIdentity>, add: impl Fn(Client)) -> Result<(), Failure> {
     let mut socket = signal::connect(&load.url, token).await?;
     let media = std::net::UdpSocket::bind("0.0.0.0:0")?;
-    let own = Own { ufrag: "bnch", fingerprint: identity.fingerprint(), port: media.local_addr()?.port() };
+    let own = Own::new(identity.fingerprint(), &media)?;
     let mut connected = false;
     let mut pings = tokio::time::interval(Duration::from_secs(5));
     loop {
@@ -120,7 +120,7 @@ async fn watch(load: &Load, token: &str, identity: Arc<DtlsIdentity>, add: impl 
                     add(Client::new(
                         media.try_clone()?,
                         remote,
-                        own.ufrag.into(),
+                        own.credentials.clone(),
                         identity.clone(),
                         load.clients,
                         pictures,
@@ -145,7 +145,7 @@ async fn publish(
 ) -> Result<(), Failure> {
     let mut socket = signal::connect(&load.url, token).await?;
     let media = std::net::UdpSocket::bind("0.0.0.0:0")?;
-    let own = Own { ufrag: "bnch", fingerprint: identity.fingerprint(), port: media.local_addr()?.port() };
+    let own = Own::new(identity.fingerprint(), &media)?;
     let mut pings = tokio::time::interval(Duration::from_secs(5));
     let track = format!("camera-{number}");
     loop {
@@ -179,7 +179,7 @@ async fn publish(
                 add(Client::new(
                     media.try_clone()?,
                     remote,
-                    own.ufrag.into(),
+                    own.credentials.clone(),
                     identity.clone(),
                     Clients::Light,
                     PUBLISHED,

@@ -73,7 +73,7 @@ pub fn remote(sdp: &str) -> Result<Remote, Failure> {
 
 /// What a client says of itself.
 pub struct Own<'a> {
-    pub ufrag: &'a str,
+    pub credentials: IceCredentials,
     pub fingerprint: &'a str,
     /// Where its socket is.
     pub port: u16,
@@ -90,7 +90,11 @@ fn own_address() -> std::net::IpAddr {
     }
 }
 
-impl Own<'_> {
+impl<'a> Own<'a> {
+    pub fn new(fingerprint: &'a str, socket: &std::net::UdpSocket) -> Result<Self, Failure> {
+        Ok(Self { credentials: IceCredentials::random(), fingerprint, port: socket.local_addr()?.port() })
+    }
+
     fn candidate(&self) -> String {
         format!("a=candidate:1 1 udp 2130706431 {} {} typ host\r\n", own_address(), self.port)
     }
@@ -99,9 +103,10 @@ impl Own<'_> {
 fn head(own: &Own<'_>, setup: &str, mids: &[String]) -> String {
     format!(
         "v=0\r\no=- 7 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\na=ice-ufrag:{}\r\n\
-         a=ice-pwd:0123456789abcdefghijklmn\r\na=fingerprint:sha-256 {}\r\na=setup:{setup}\r\n",
+         a=ice-pwd:{}\r\na=fingerprint:sha-256 {}\r\na=setup:{setup}\r\n",
         mids.join(" "),
-        own.ufrag,
+        own.credentials.ufrag,
+        own.credentials.password,
         own.fingerprint
     )
 }

@@ -40,13 +40,13 @@ impl<T: Clone> Way<T> {
 
     fn send(&mut self, item: T, bytes: usize, now_us: u64, random: &mut StdRng) {
         let mut leaves = now_us;
-        if self.line.rate > 0 {
+        if let Some(takes) = (bytes as u64 * 8 * 1_000_000).checked_div(self.line.rate) {
             leaves = self.free_at.max(now_us);
             if leaves - now_us > 100_000 {
                 self.lost += 1;
                 return;
             }
-            leaves += bytes as u64 * 8 * 1_000_000 / self.line.rate;
+            leaves += takes;
             self.free_at = leaves;
         }
         if random.random_bool(self.line.loss) {
@@ -180,12 +180,12 @@ impl Scene {
         self.now_us += 1_000;
         self.rig.pass(1);
         for up in self.up.arrived(self.now_us) {
-            self.to_server(self.publisher, up);
+            self.hand_over(self.publisher, up);
         }
         for index in 0..self.viewers.len() {
             let (peer, arrived) = (self.viewers[index].peer, self.viewers[index].up.arrived(self.now_us));
             for up in arrived {
-                self.to_server(peer, up);
+                self.hand_over(peer, up);
             }
         }
         self.leave();
@@ -200,7 +200,7 @@ impl Scene {
         }
     }
 
-    fn to_server(&mut self, peer: usize, up: Up) {
+    fn hand_over(&mut self, peer: usize, up: Up) {
         match up {
             Up::Rtp(header, payload) => self.rig.send_rtp(peer, header, &[], &payload),
             Up::Nack(media, lost) => self.rig.nack(peer, media, &lost),

@@ -19,6 +19,9 @@ use tokio::sync::mpsc;
 /// Packets sent in a millisecond; what is more waits its turn: 230 Mbit/s to a receiver that loses
 /// nothing, 40 and 10 to one that does.
 const BURST_STEP: [(f32, usize); 3] = [(0.02, 24), (0.1, 4), (f32::INFINITY, 1)];
+/// A request that comes sooner after a group was begun was made before it arrived: browsers ask for a
+/// picture when a new stream has been silent for a fifth of a second.
+const REPLAY_GRACE: Duration = Duration::from_millis(500);
 /// A cached group is sent again on request after this long, and each time after twice as long,
 /// until nobody has asked for [`REPLAY_CALM`].
 const REPLAY_FIRST: Duration = Duration::from_secs(2);
@@ -132,6 +135,8 @@ pub(super) struct Sub {
     /// When the cached group may be sent once more on request, and after how long again.
     replay_at: Option<Instant>,
     replay_pause: Duration,
+    /// Until then the group that was begun last is on its way.
+    begun_until: Instant,
     /// The newest packet of the group that was last sent once more.
     replayed: Option<u64>,
     created: Instant,
@@ -176,6 +181,7 @@ impl Sub {
             replay_at: None,
             replay_pause: REPLAY_FIRST,
             replayed: None,
+            begun_until: now,
             created: now,
             ready_at: now,
         }
@@ -193,7 +199,7 @@ impl Sub {
     /// Whether the cached group may be sent once more; if so, it counts as sent. Of a source that has stopped
     /// this is once: viewers ask because nothing comes, and would see the same second again and again.
     pub fn may_replay(&mut self, newest: u64, now: Instant) -> bool {
-        if self.replayed == Some(newest) {
+        if self.replayed == Some(newest) || now < self.begun_until {
             return false;
         }
         match self.replay_at {
@@ -300,6 +306,7 @@ impl Sub {
         }
         let first_out = if squeeze { start } else { *first_time };
         self.burst_room = self.burst.len() + MAX_WAITING;
+        self.begun_until = now + REPLAY_GRACE;
         self.current = Some(0);
         self.munger.switch_source(first.sequence, first_out, now, 1);
         self.vp8.switch_source();

@@ -128,6 +128,20 @@ fn a_viewer_that_keeps_asking_gets_the_cached_group_at_most_once_in_two_seconds(
 }
 
 #[test]
+fn a_request_that_crossed_the_group_on_its_way_does_not_bring_it_again() {
+    let (mut rig, _, viewer) = camera(50);
+    rig.forget();
+    // A tenth of a second after the group has left.
+    rig.pli(viewer, 5000);
+    rig.pass(350);
+    assert!(rig.got(viewer, 5000).is_empty(), "the picture would jump back");
+    rig.pass(100);
+    rig.pli(viewer, 5000);
+    rig.pass(100);
+    assert_eq!(rig.got(viewer, 5000).len(), 50, "it did not help, and is asked for again");
+}
+
+#[test]
 fn a_source_that_has_stopped_is_not_shown_again_and_again() {
     let (mut rig, track, viewer) = camera(50);
     assert_eq!(rig.got(viewer, 5000).len(), 50);

@@ -58,7 +58,8 @@ pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
         }
         let core = ShardCore::new(config, RoomClock::process(), rand::random(), crypto, Instant::now());
         let (connections, sender) = (Connections::default(), Sender::new(dual));
-        let shard = Shard { _end: end, core, udp, listener, connections, unread: Vec::new(), sender };
+        let shard =
+            Shard { _end: end, core, udp, listener, connections, unread: Vec::new(), sender, awaits_room: false };
         shard.run(poll, inbox);
     })?;
     Ok(ShardHandle {
@@ -100,6 +101,8 @@ struct Shard {
     /// Connections that had more to read than one turn takes.
     unread: Vec<usize>,
     sender: Sender,
+    /// The UDP socket is watched for room.
+    awaits_room: bool,
 }
 
 impl Shard {
@@ -124,9 +127,8 @@ impl Shard {
             for event in &events {
                 if event.token() == UDP {
                     readable |= event.is_readable();
-                    if event.is_writable() && self.core.egress.is_blocked() {
+                    if event.is_writable() {
                         self.core.egress.set_blocked(false);
-                        let _ = poll.registry().reregister(&mut self.udp, UDP, Interest::READABLE);
                     }
                 }
                 self.connection(event, poll.registry(), &mut frames);
@@ -151,7 +153,11 @@ impl Shard {
                     }
                     #[cfg(test)]
                     Command::Fault { ends_thread: true } => panic!("a fault, for a test"),
-                    command => self.core.command(command, Instant::now()),
+                    command => {
+                        let now = Instant::now();
+                        self.core.command(command, now);
+                        self.make_room(now);
+                    }
                 }
             }
             for _ in 0..FEEDS_A_TURN {
@@ -178,13 +184,8 @@ impl Shard {
             let now = Instant::now();
             self.core.handle_timeout(now);
             self.make_room(now);
-            let free = !self.core.egress.is_blocked();
             self.flush();
-            if free && self.core.egress.is_blocked() {
-                // Told once there is room again.
-                let both = Interest::READABLE | Interest::WRITABLE;
-                let _ = poll.registry().reregister(&mut self.udp, UDP, both);
-            }
+            self.await_room(poll.registry());
             for path in std::mem::take(&mut self.core.lost_paths) {
                 if let Path::Tcp(token) = path {
                     self.connections.close(token, poll.registry());
@@ -243,6 +244,21 @@ impl Shard {
         }
         self.core.datagram(bytes, path, source, now);
         self.make_room(now);
+    }
+
+    /// While the UDP socket takes nothing, the loop is told when there is room again. Whichever flush of the turn
+    /// it was that found it full.
+    fn await_room(&mut self, registry: &Registry) {
+        let blocked = self.core.egress.is_blocked();
+        if blocked != self.awaits_room {
+            let interest = if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            if registry.reregister(&mut self.udp, UDP, interest).is_ok() {
+                self.awaits_room = blocked;
+            } else {
+                // Then by trying again.
+                self.core.egress.set_blocked(false);
+            }
+        }
     }
 
     /// Lets go what was produced, so that no more than a bound ever waits.

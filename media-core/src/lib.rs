@@ -4,7 +4,7 @@
 //! [`room`] is the one API of the house: signaling, adapters and the recorder
 //! reach media only through it, and it knows no protocol. [`shard`] is the
 //! packet path (one pinned thread a shard, no tokio in it); [`webrtc`] turns a
-//! browser into tracks and subscriptions; [`rtp`] is pure functions and
+//! browser into tracks and subscriptions, [`plain`] a peer of plain RTP; [`rtp`] is pure functions and
 //! state machines over bytes.
 
 #[cfg(test)]
@@ -12,6 +12,8 @@ pub(crate) mod allocations;
 pub mod clock;
 pub mod ids;
 pub mod media;
+pub mod plain;
+pub mod ports;
 pub mod room;
 pub mod rtp;
 pub mod session;

@@ -27,7 +27,7 @@ impl Room {
             let mut state = self.state.lock();
             let info = state.draft(sid, spec)?;
             let clock = state.member(sid)?.clock.clone();
-            let key = self.enter(&mut state, &info, keyframes, Some(feed.clone()))?;
+            let key = self.enter(&mut state, &info, keyframes, Some(feed.clone()), None)?;
             (info, key, clock)
         };
         let (room, track) = (Arc::downgrade(self), info.sid.clone());
@@ -55,8 +55,14 @@ impl Room {
 
     /// Makes a drafted track part of the room. Whether it may be is asked once more: what was allowed
     /// when it was described may have been taken back since.
-    pub(crate) fn publish_draft(&self, info: &Arc<TrackInfo>, keyframes: Keyframes) -> Result<TrackKey, RoomError> {
-        self.enter(&mut self.state.lock(), info, keyframes, None)
+    /// `ask` is notified for a keyframe where the publisher's connection takes no such request.
+    pub(crate) fn publish_draft(
+        &self,
+        info: &Arc<TrackInfo>,
+        keyframes: Keyframes,
+        ask: Option<Arc<SourceFeed>>,
+    ) -> Result<TrackKey, RoomError> {
+        self.enter(&mut self.state.lock(), info, keyframes, None, ask)
     }
 
     pub fn unpublish(&self, track: &TrackSid) {
@@ -117,6 +123,7 @@ impl Room {
         info: &Arc<TrackInfo>,
         keyframes: Keyframes,
         feed: Option<Arc<SourceFeed>>,
+        ask: Option<Arc<SourceFeed>>,
     ) -> Result<TrackKey, RoomError> {
         state.may_publish(&info.participant, &info.spec)?;
         let (key, spec) = (TrackKey::next(), &info.spec);
@@ -128,6 +135,7 @@ impl Room {
             muted: spec.muted,
             keyframes,
             feed,
+            ask,
         };
         // Before the room names it, so that who hears of it finds it on the shard.
         self.shard.send(Command::AddTrack { key, config });

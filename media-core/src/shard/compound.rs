@@ -1,6 +1,6 @@
 //! RTCP that goes to one peer at one moment, as one compound packet (RFC 3550 6.1).
 
-use super::transport::Transport;
+use super::transport::{CNAME, Transport};
 use crate::rtp::rtcp::{self, ReportBlock};
 use crate::session::egress::Egress;
 
@@ -48,12 +48,17 @@ impl Compound {
             return;
         }
         let blocks = std::mem::take(&mut self.blocks);
+        let plain = transport.is_plain();
         transport.send_rtcp(egress, |out| {
             for blocks in blocks.chunks(BLOCKS) {
                 rtcp::write_receiver_report(out, ours, blocks);
             }
             if blocks.is_empty() && !begins_with_report {
                 rtcp::write_receiver_report(out, ours, &[]);
+            }
+            // A sender's report comes with its name; a compound of reports alone must have one, too.
+            if plain && !begins_with_report {
+                rtcp::write_sdes_cname(out, ours, CNAME);
             }
             out.extend_from_slice(packets);
         });

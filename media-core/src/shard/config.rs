@@ -7,6 +7,7 @@ use crate::media::{CodecParams, Keyframes, Kind, Source};
 use crate::session::dtls::DtlsIdentity;
 use crate::session::flow::DataLink;
 use crate::session::ice::IceCredentials;
+use crate::session::plain::{LocalPorts, RtpPeer};
 pub use crate::session::webrtc::SessionEvent as TransportEvent;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -71,6 +72,9 @@ pub struct ReceiveSection {
     /// Streams announced by `a=ssrc`: media and its RTX.
     pub ssrcs: Vec<(u32, Option<u32>)>,
     pub nack: bool,
+    /// The peer takes picture loss indications (RFC 4585 6.3.1). Where it does not, whoever signals
+    /// asks for keyframes his own way: [`TrackConfig::ask`].
+    pub pli: bool,
 }
 
 /// A media section in which we send.
@@ -89,26 +93,43 @@ pub struct SendSection {
 /// The negotiated state of a transport.
 #[derive(Clone, Debug)]
 pub struct TransportConfig {
-    pub local_ice: IceCredentials,
-    /// `a=fingerprint` of the peer, SHA-256.
-    pub fingerprint: String,
+    pub peer: PeerConfig,
     pub extensions: ExtensionIds,
     pub receive: Vec<ReceiveSection>,
     pub send: Vec<SendSection>,
-    pub data: bool,
+}
+
+/// What of it is the session's.
+#[derive(Clone, Debug)]
+pub enum PeerConfig {
+    Rtp(RtpPeer),
+    WebRtc {
+        local_ice: IceCredentials,
+        /// `a=fingerprint` of the peer, SHA-256.
+        fingerprint: String,
+    },
 }
 
 pub struct TransportInit {
     pub room: RoomKey,
     pub participant: ParticipantSid,
-    pub local_ice: IceCredentials,
-    pub identity: Arc<DtlsIdentity>,
-    /// We open the data channels (a subscriber connection).
-    pub opens_data: bool,
     pub events: mpsc::UnboundedSender<TransportEvent>,
-    pub data: DataLink,
-    /// The other connection of the same participant: what one learns of the way, both know.
-    pub pair: Option<TransportKey>,
+    pub session: SessionInit,
+}
+
+/// How a transport's session begins.
+pub enum SessionInit {
+    /// Over ports that are opened by [`super::Command::OpenPort`].
+    Rtp(LocalPorts),
+    WebRtc {
+        local_ice: IceCredentials,
+        identity: Arc<DtlsIdentity>,
+        /// We open the data channels (a subscriber connection).
+        opens_data: bool,
+        data: DataLink,
+        /// The other connection of the same participant: what one learns of the way, both know.
+        pair: Option<TransportKey>,
+    },
 }
 
 /// A track as its shard knows it.
@@ -123,4 +144,6 @@ pub struct TrackConfig {
     pub keyframes: Keyframes,
     /// Present when an adapter feeds the track.
     pub feed: Option<Arc<SourceFeed>>,
+    /// Notified for a keyframe where the publisher's connection takes no such request.
+    pub ask: Option<Arc<SourceFeed>>,
 }

@@ -1,16 +1,18 @@
 //! What the control side asks of a shard: transports, tracks, subscriptions come and go.
 
-use super::config::{SendSection, TrackConfig, TransportConfig};
+use super::config::{PeerConfig, SendSection, SessionInit, TrackConfig, TransportConfig};
 use super::core::{Room, ShardCore};
 use super::egress::ready_for_media;
 use super::sub::{Outgoing, Sink, Sub};
 use super::track::{ClockPoint, Track};
 use super::transport::Transport;
 use super::{Command, SubKey, TrackKey, TransportKey};
-use crate::session::Path;
+use crate::session::plain::LocalPorts;
 use crate::session::srtp::Rollover;
+use crate::session::{Path, PortKey, Session};
 use rand::Rng;
 use smallvec::SmallVec;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,11 +38,20 @@ impl ShardCore {
             Command::AddSub { track, sub } => self.add_sub(track, sub, Sink::Unplaced, now),
             Command::AddTrack { key, config } => self.add_track(key, config),
             Command::AddTransport { key, init } => {
-                self.ufrags.insert(init.local_ice.ufrag.to_string(), key);
+                if let SessionInit::WebRtc { local_ice, .. } = &init.session {
+                    self.ufrags.insert(local_ice.ufrag.to_string(), key);
+                }
+                let ports = match &init.session {
+                    SessionInit::Rtp(ports) => Some(*ports),
+                    SessionInit::WebRtc { .. } => None,
+                };
                 let ssrc = self.random.random_range(1..u32::MAX);
                 let at = self.transports.insert(key, Transport::new(key, init, ssrc, now));
                 if let Some(transport) = self.transports.at_mut(at) {
                     transport.slot = at.slot;
+                }
+                for port in ports.into_iter().flat_map(LocalPorts::all) {
+                    self.ports.insert(port, at);
                 }
                 self.schedule(key, now + super::core::TICK_IDLE);
             }
@@ -87,7 +98,7 @@ impl ShardCore {
             #[cfg(test)]
             Command::Fault { .. } => panic!("a fault, for a test"),
             // The loop's affairs.
-            Command::Snapshot { .. } | Command::Stop => {}
+            Command::OpenPort { .. } | Command::Snapshot { .. } | Command::Stop => {}
             Command::Want { track: key, sub, layer, paused } => {
                 if let Some(track) = self.tracks.get_mut(key)
                     && let Some(sub) = track.subs.get_mut(sub)
@@ -225,11 +236,14 @@ impl ShardCore {
 
     pub(super) fn configure(&mut self, key: TransportKey, config: Arc<TransportConfig>, now: Instant) {
         let Some(transport) = self.transports.get_mut(key) else { return };
-        self.ufrags.insert(config.local_ice.ufrag.to_string(), key);
+        if let PeerConfig::WebRtc { local_ice, .. } = &config.peer {
+            self.ufrags.insert(local_ice.ufrag.to_string(), key);
+        }
         transport.configure(config.clone(), now);
+        transport.settle();
         // Where the peer offered, our answer is still on its way: what is sent before it has been
         // applied is lost, and with it the keyframe. Where we offered, the peer is ready.
-        let delay = if transport.opens_data { Duration::ZERO } else { APPLY_TIME + transport.rtt };
+        let delay = if transport.we_offer { Duration::ZERO } else { APPLY_TIME + transport.rtt };
         let old: Vec<(TrackKey, SubKey)> = transport.outgoing.values().copied().collect();
         transport.outgoing.clear();
         for section in &config.send {
@@ -277,6 +291,12 @@ impl ShardCore {
             self.paths.remove(path);
             self.lost_paths.push(*path);
         }
+        if let Session::Rtp(session) = &transport.session {
+            for port in session.local().all() {
+                self.ports.remove(&port);
+                self.lost_ports.push(port);
+            }
+        }
         let subs: Vec<(TrackKey, SubKey)> = transport.outgoing.values().copied().collect();
         for (track, sub) in subs {
             self.displace_sub(track, sub, now);
@@ -288,6 +308,34 @@ impl ShardCore {
             && let Some(transport) = self.transports.at_mut(at)
         {
             transport.session.forget_path(path);
+            transport.settle();
+        }
+    }
+
+    /// A TCP connection of a session's own port is up. Where the session does not take it, it is lost at once.
+    pub(super) fn port_connected(&mut self, port: PortKey, path: Path, from: SocketAddr, now: Instant) {
+        let at = self.ports.get(&port).copied();
+        let Some((at, transport)) = at.and_then(|at| Some((at, self.transports.at_mut(at)?))) else {
+            self.lost_paths.push(path);
+            return;
+        };
+        let before = transport.is_connected();
+        if let Session::Rtp(session) = &mut transport.session
+            && session.connected(path, from)
+        {
+            self.paths.insert(path, at);
+            if !before {
+                self.transport_connected(at.key, now);
+            }
+        } else {
+            self.lost_paths.push(path);
+        }
+    }
+
+    /// A connection that was to be made from a session's own port cannot be.
+    pub(super) fn port_failed(&mut self, port: PortKey, why: String) {
+        if let Some(transport) = self.ports.get(&port).copied().and_then(|at| self.transports.at_mut(at)) {
+            transport.fail(why);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::clock::RoomClock;
 use crate::media::SourcePacket;
 use crate::session::egress::Egress;
 use crate::session::flow::DataCounts;
-use crate::session::{Path, Session};
+use crate::session::{Path, PortKey, Session};
 use bytes::{Bytes, BytesMut};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -64,6 +64,10 @@ pub(super) struct ShardCore {
     pub(super) ufrags: HashMap<String, TransportKey>,
     /// Anybody's addresses: hashed with a secret of this process.
     pub(super) paths: foldhash::HashMap<Path, TransportAt>,
+    /// Whose a session's own port is.
+    pub(super) ports: KeyMap<PortKey, TransportAt>,
+    /// Ports that no session uses any more: the loop closes them.
+    pub(super) lost_ports: Vec<PortKey>,
     /// Paths that no transport uses any more: the loop closes those that are connections.
     pub(super) lost_paths: Vec<Path>,
     pub(super) tracks: Table<TrackKey, Track>,
@@ -103,6 +107,8 @@ impl ShardCore {
             transports: Table::default(),
             ufrags: HashMap::new(),
             paths: foldhash::HashMap::default(),
+            ports: KeyMap::default(),
+            lost_ports: Vec::new(),
             lost_paths: Vec::new(),
             tracks: Table::default(),
             rooms: KeyMap::default(),
@@ -252,8 +258,9 @@ impl ShardCore {
     pub fn snapshot(&self) -> ShardStats {
         let mut data = self.data_of_the_gone;
         for transport in self.transports.values() {
-            let Session::WebRtc(session) = &transport.session;
-            data.add(session.data_counts());
+            if let Session::WebRtc(session) = &transport.session {
+                data.add(session.data_counts());
+            }
         }
         ShardStats {
             transports: self.transports.len() as u64,

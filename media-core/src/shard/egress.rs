@@ -4,7 +4,7 @@ use super::config::ExtensionIds;
 use super::core::{Rest, ShardCore};
 use super::sub::{Outgoing, Sent, Sink, Sub, rewrite_vp8};
 use super::table::Table;
-use super::transport::{Outbound, Transport};
+use super::transport::{CNAME, Outbound, Transport};
 use super::{TrackKey, TransportKey};
 use crate::media::{AudioLevel, Codec, MediaPacket};
 use crate::rtp::munger::Mapped;
@@ -88,9 +88,17 @@ impl ShardCore {
         };
         let Some(media) = transport.ssrc_of(section, layer) else { return };
         self.stats.keyframe_requests += 1;
-        let ours = transport.ssrc;
+        let takes = transport.config.as_ref().and_then(|config| config.receive.get(section)).is_some_and(|it| it.pli);
+        if let Some(ask) = track.config.ask.as_ref().filter(|_| !takes) {
+            ask.keyframe.notify_one();
+            return;
+        }
+        let (ours, plain) = (transport.ssrc, transport.is_plain());
         transport.send_rtcp(&mut self.egress, |out| {
             rtcp::write_receiver_report(out, ours, &[]);
+            if plain {
+                rtcp::write_sdes_cname(out, ours, CNAME);
+            }
             rtcp::write_pli(out, ours, media);
         });
     }

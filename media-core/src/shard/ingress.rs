@@ -1,5 +1,6 @@
 //! Datagrams from outside, and the fan-out of what they carry.
 
+use super::config::PeerConfig;
 use super::core::{Rest, ShardCore};
 use super::egress::{deliver, ready_for_media};
 use super::table::{At, TrackAt};
@@ -38,15 +39,15 @@ impl ShardCore {
         if !known {
             self.stats.garbage += 1;
         }
-        if !whole
-            && let Some(at) = self.paths.get(&path).copied()
-            && let Some(transport) = self.transports.at_mut(at)
-        {
+        if !whole && let Some(transport) = self.transport_of(path) {
             transport.fail("an internal fault while handling its packet".into());
         }
     }
 
     pub(super) fn stun(&mut self, bytes: &[u8], path: Path, source: SocketAddr, now: Instant) -> bool {
+        if self.is_plain(path) {
+            return false;
+        }
         let Ok((message, ufrag)) = addressed_ufrag(bytes) else { return false };
         let Some(&key) = self.ufrags.get(&ufrag) else { return false };
         let Some(at) = self.transports.find(key) else { return false };
@@ -74,17 +75,25 @@ impl ShardCore {
     }
 
     pub(super) fn transport_of(&mut self, path: Path) -> Option<&mut Transport> {
-        let at = self.paths.get(&path)?;
-        self.transports.at_mut(*at)
+        let at = match path {
+            Path::Port(port, _) => self.ports.get(&port),
+            Path::Tcp(_) | Path::Udp(_) => self.paths.get(&path),
+        };
+        self.transports.at_mut(*at?)
+    }
+
+    fn is_plain(&mut self, path: Path) -> bool {
+        matches!(path, Path::Port(..)) || self.transport_of(path).is_some_and(|transport| transport.is_plain())
     }
 
     pub(super) fn dtls(&mut self, bytes: &[u8], path: Path, now: Instant) -> bool {
         let Some(&at) = self.paths.get(&path) else { return false };
         let Some(transport) = self.transports.at_mut(at) else { return false };
         let Some(config) = transport.config.clone() else { return true };
+        let PeerConfig::WebRtc { fingerprint, .. } = &config.peer else { return false };
         let before = transport.is_connected();
         let Some(session) = transport.webrtc() else { return false };
-        session.handle_dtls(at.slot, bytes, &config.fingerprint, &mut self.egress, now);
+        session.handle_dtls(at.slot, bytes, fingerprint, &mut self.egress, now);
         transport.settle();
         let connected = !before && transport.is_connected();
         let next = transport.next_timeout();
@@ -105,7 +114,10 @@ impl ShardCore {
 
     pub(super) fn rtp(&mut self, bytes: &mut [u8], path: Path, now: Instant) -> bool {
         let Some(transport) = self.transport_of(path) else { return false };
-        let Some(length) = transport.session.open_rtp(bytes) else { return false };
+        let before = transport.is_connected();
+        let Some(length) = transport.session.open_rtp(bytes, path, now) else { return false };
+        self.heard(path, before, now);
+        let Some(transport) = self.transport_of(path) else { return false };
         let Ok(view) = RtpView::parse(bytes.get(..length).unwrap_or_default()) else { return false };
         let header = view.header;
         let ids = transport.extension_ids();
@@ -152,6 +164,17 @@ impl ShardCore {
         };
         self.ingest(track, route.layer, Incoming { sequence, header, payload, ssrc, level, red }, now);
         true
+    }
+
+    /// A valid packet of a peer came: without a handshake that may be the first that is known of it.
+    pub(super) fn heard(&mut self, path: Path, before: bool, now: Instant) {
+        let Some(transport) = self.transport_of(path).filter(|transport| transport.is_plain()) else { return };
+        transport.settle();
+        if !before && transport.is_connected() {
+            let (key, next) = (transport.key, transport.next_timeout());
+            self.schedule(key, next);
+            self.transport_connected(key, now);
+        }
     }
 
     pub(super) fn pad(&mut self, at: TrackAt, layer: usize, header: RtpHeader, now: Instant) {

@@ -22,6 +22,7 @@ mod layers;
 mod levels;
 mod net;
 mod periodic;
+mod ports;
 #[cfg(test)]
 mod rig;
 mod run;
@@ -34,14 +35,17 @@ mod track;
 mod transport;
 
 pub use config::{
-    ExtensionIds, PayloadMap, ReceiveSection, SendSection, ShardConfig, TrackConfig, TransportConfig, TransportEvent,
-    TransportInit,
+    ExtensionIds, PayloadMap, PeerConfig, ReceiveSection, SendSection, SessionInit, ShardConfig, TrackConfig,
+    TransportConfig, TransportEvent, TransportInit,
 };
+pub(crate) use net::bind_udp;
 pub use net::grow_buffers;
-pub use tcp::parse_frames;
+pub(crate) use ports::Opening;
+pub(crate) use tcp::bind_tcp;
 
 use crate::ids::ParticipantSid;
 use crate::media::{DataKind, Source, SourcePacket, TapItem};
+use crate::session::PortKey;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use std::net::SocketAddr;
@@ -138,6 +142,11 @@ pub(crate) enum Command {
     Mute {
         track: TrackKey,
         muted: bool,
+    },
+    /// A port of a session's own, after the [`Command::AddTransport`] that names it.
+    OpenPort {
+        port: PortKey,
+        opening: Opening,
     },
     RemoveRoom {
         room: RoomKey,

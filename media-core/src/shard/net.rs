@@ -1,9 +1,10 @@
 //! The UDP socket of a shard, read and written in batches; what goes by TCP goes to
 //! [`super::tcp`].
 
+use super::ports::Ports;
 use super::tcp::Connections;
-use crate::session::Path;
 use crate::session::egress::Egress;
+use crate::session::{Path, PortKey};
 use mio::Token;
 use mio::net::UdpSocket;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -35,7 +36,7 @@ pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// A UDP socket on all addresses, IPv6 and IPv4 where the system has both.
-pub(super) fn bind_udp(port: u16) -> io::Result<(UdpSocket, bool)> {
+pub(crate) fn bind_udp(port: u16) -> io::Result<(UdpSocket, bool)> {
     let six = || -> io::Result<Socket> {
         let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_only_v6(false)?;
@@ -53,7 +54,7 @@ pub(super) fn bind_udp(port: u16) -> io::Result<(UdpSocket, bool)> {
     };
     let buffers = grow_buffers(&socket);
     let grouped = set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1);
-    tracing::info!(port, receive = buffers.0, send = buffers.1, grouped, "UDP socket: bytes of its buffers");
+    tracing::debug!(port, receive = buffers.0, send = buffers.1, grouped, "UDP socket: bytes of its buffers");
     socket.set_nonblocking(true)?;
     Ok((UdpSocket::from_std(socket.into()), dual))
 }
@@ -201,6 +202,18 @@ pub(super) struct Sender {
     pub divided: u64,
     /// Times that the system took nothing.
     pub waits: u64,
+    /// The socket that took nothing when [`Egress::is_blocked`]: none is the shard's own.
+    pub full: Option<PortKey>,
+}
+
+/// A UDP socket to send by.
+#[derive(Clone, Copy)]
+pub(super) struct Open<'a> {
+    pub socket: &'a UdpSocket,
+    /// None is the shard's own.
+    pub port: Option<PortKey>,
+    /// Of IPv6, and used for IPv4 too.
+    pub dual: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -229,38 +242,55 @@ impl Sender {
             messages: 0,
             divided: 0,
             waits: 0,
+            full: None,
         }
     }
 
     /// Sends all that waits, or what the system takes: then the rest stays, and
     /// [`Egress::is_blocked`] says so.
-    pub fn flush(&mut self, egress: &mut Egress, socket: &UdpSocket, connections: &mut Connections) {
+    pub fn flush(&mut self, egress: &mut Egress, udp: &UdpSocket, ports: &Ports, connections: &mut Connections) {
+        let mut open = Open { socket: udp, port: None, dual: self.dual };
         for number in 0..egress.ways() {
             let Some(way) = egress.way(number) else { break };
-            match way.path {
-                Path::Tcp(token) => self.send_framed(egress, number, token, connections),
-                Path::Udp(_) if egress.is_blocked() => {}
-                Path::Udp(address) => {
-                    let mut in_batch = 0;
-                    loop {
-                        let packets = self.add(egress, number, in_batch, address);
-                        if packets == 0 {
-                            break;
-                        }
-                        in_batch += packets;
-                        if self.groups.len() == BATCH {
-                            self.send_batch(egress, socket);
-                            in_batch = 0;
-                            if egress.is_blocked() {
-                                break;
-                            }
-                        }
-                    }
+            let (wanted, address) = match way.path {
+                Path::Tcp(token) => {
+                    self.send_framed(egress, number, token, connections);
+                    continue;
+                }
+                _ if egress.is_blocked() => continue,
+                Path::Udp(address) => (Some(Open { socket: udp, port: None, dual: self.dual }), address),
+                Path::Port(port, address) => (ports.udp(port), address),
+            };
+            let Some(wanted) = wanted else {
+                // Closed meanwhile.
+                self.give_up(egress, number);
+                continue;
+            };
+            if wanted.port != open.port {
+                self.send_batch(egress, &open);
+                open = wanted;
+            }
+            let mut in_batch = 0;
+            while !egress.is_blocked() {
+                let packets = self.add(egress, number, in_batch, address, open.dual);
+                if packets == 0 {
+                    break;
+                }
+                in_batch += packets;
+                if self.groups.len() == BATCH {
+                    self.send_batch(egress, &open);
+                    in_batch = 0;
                 }
             }
         }
-        self.send_batch(egress, socket);
+        self.send_batch(egress, &open);
         egress.tidy();
+    }
+
+    fn give_up(&mut self, egress: &mut Egress, way: usize) {
+        let count = egress.waiting(way).count();
+        self.errors += count as u64;
+        egress.done(way, count);
     }
 
     fn send_framed(&mut self, egress: &mut Egress, way: usize, token: usize, connections: &mut Connections) {
@@ -279,7 +309,7 @@ impl Sender {
 
     /// Adds a message to the batch: packets of a way after the first `skip`, all of one length but the
     /// last, which may be shorter. Returns how many.
-    fn add(&mut self, egress: &Egress, way: usize, skip: usize, to: SocketAddr) -> usize {
+    fn add(&mut self, egress: &Egress, way: usize, skip: usize, to: SocketAddr, dual: bool) -> usize {
         let index = self.groups.len();
         let first_vector = self.vectors.len();
         let (mut packets, mut octets, mut segment) = (0, 0, 0);
@@ -305,7 +335,7 @@ impl Sender {
             return 0;
         };
         let header = &mut header.msg_hdr;
-        header.msg_namelen = write_address(name, to, self.dual);
+        header.msg_namelen = write_address(name, to, dual);
         header.msg_name = (&raw mut *name).cast();
         // The vectors have room for the largest batch, so that they never move.
         header.msg_iov = vector;
@@ -331,7 +361,7 @@ impl Sender {
     }
 
     /// Sends what was added.
-    fn send_batch(&mut self, egress: &mut Egress, socket: &UdpSocket) {
+    fn send_batch(&mut self, egress: &mut Egress, open: &Open<'_>) {
         let mut at = 0;
         while at < self.groups.len() {
             let Some(headers) = self.headers.get_mut(at..self.groups.len()) else { break };
@@ -339,7 +369,12 @@ impl Sender {
             // SAFETY: every pointer in `headers` refers to memory that outlives the call: `add` has set them,
             // and neither the egress's buffer nor our own have moved since.
             let sent = unsafe {
-                libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as u32, libc::MSG_DONTWAIT as _)
+                libc::sendmmsg(
+                    open.socket.as_raw_fd(),
+                    headers.as_mut_ptr(),
+                    headers.len() as u32,
+                    libc::MSG_DONTWAIT as _,
+                )
             };
             match usize::try_from(sent) {
                 Ok(count) if count > 0 => {
@@ -356,6 +391,7 @@ impl Sender {
                     error if error.kind() == io::ErrorKind::Interrupted => {}
                     error if error.kind() == io::ErrorKind::WouldBlock => {
                         self.waits += 1;
+                        self.full = open.port;
                         egress.set_blocked(true);
                         break;
                     }
@@ -381,16 +417,20 @@ impl Sender {
         self.groups.clear();
         self.vectors.clear();
         if unsent && !egress.is_blocked() {
-            self.send_singly(egress, socket);
+            self.send_singly(egress, open);
         }
     }
 
-    /// After messages could not be divided: all that waits, each packet alone.
-    fn send_singly(&mut self, egress: &mut Egress, socket: &UdpSocket) {
+    /// After messages could not be divided: all that waits for this socket, each packet alone.
+    fn send_singly(&mut self, egress: &mut Egress, open: &Open<'_>) {
         for number in 0..egress.ways() {
-            let Some(Path::Udp(address)) = egress.way(number).map(|way| way.path) else { continue };
-            while !egress.is_blocked() && self.add(egress, number, 0, address) > 0 {
-                self.send_batch(egress, socket);
+            let address = match egress.way(number).map(|way| way.path) {
+                Some(Path::Udp(address)) if open.port.is_none() => address,
+                Some(Path::Port(port, address)) if open.port == Some(port) => address,
+                _ => continue,
+            };
+            while !egress.is_blocked() && self.add(egress, number, 0, address, open.dual) > 0 {
+                self.send_batch(egress, open);
             }
         }
     }

@@ -5,6 +5,7 @@ use super::config::TransportConfig;
 use super::core::ShardCore;
 use super::layers::Pace;
 use super::sub::Sink;
+use super::transport::CNAME;
 use super::{RoomKey, ShardEvent, TrackKey, TransportKey, may_speak};
 use crate::rtp::rtcp::{self, SenderReport};
 use smallvec::SmallVec;
@@ -193,7 +194,7 @@ impl ShardCore {
             let Some(transport) = self.transports.get_mut(key) else { return };
             compound.add(transport, &mut self.egress, |out| {
                 rtcp::write_sender_report(out, &report);
-                rtcp::write_sdes_cname(out, report.ssrc, "rongtong");
+                rtcp::write_sdes_cname(out, report.ssrc, CNAME);
             });
         }
     }

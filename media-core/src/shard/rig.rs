@@ -2,7 +2,8 @@
 //! DTLS handshake is replaced by keys that both sides know.
 
 use super::config::{
-    PayloadMap, ReceiveSection, SendSection, ShardConfig, TrackConfig, TransportConfig, TransportInit,
+    PayloadMap, PeerConfig, ReceiveSection, SendSection, SessionInit, ShardConfig, TrackConfig, TransportConfig,
+    TransportInit,
 };
 use super::core::ShardCore;
 use super::{Command, ExtensionIds, RoomKey, ShardEvent, SubKey, TrackKey, TransportEvent, TransportKey};
@@ -136,22 +137,22 @@ impl Rig {
         let init = TransportInit {
             room: self.room,
             participant: ParticipantSid::random(),
-            local_ice: local.clone(),
-            identity: IDENTITY.clone(),
-            opens_data,
             events: sender,
-            data: DataLink { inbox: mpsc::channel(INBOX).0, backlog: Arc::default() },
-            pair: None,
+            session: SessionInit::WebRtc {
+                local_ice: local.clone(),
+                identity: IDENTITY.clone(),
+                opens_data,
+                data: DataLink { inbox: mpsc::channel(INBOX).0, backlog: Arc::default() },
+                pair: None,
+            },
         };
         self.core.command(Command::AddTransport { key, init }, self.now);
         let address = SocketAddr::from(([10, 0, (number >> 8) as u8, number as u8], 5000));
         let config = TransportConfig {
-            local_ice: local.clone(),
-            fingerprint: String::new(),
+            peer: PeerConfig::WebRtc { local_ice: local.clone(), fingerprint: String::new() },
             extensions: ExtensionIds { mid: 1, rid: 2, repaired_rid: 3, ..ExtensionIds::default() },
             receive: Vec::new(),
             send: Vec::new(),
-            data: false,
         };
         let (seal, open) = (context(1, number), context(2, number));
         self.peers.push(Peer { key, local, address, events, seal, open, config });
@@ -189,6 +190,7 @@ impl Rig {
             muted: false,
             keyframes,
             feed: (keyframes == Keyframes::Cached).then(Arc::default),
+            ask: None,
         };
         self.core.command(Command::AddTrack { key, config }, self.now);
         key
@@ -208,6 +210,7 @@ impl Rig {
             },
             ssrcs: if layers > 1 { vec![] } else { vec![(1000, Some(2000))] },
             nack: true,
+            pli: true,
         };
         self.peers[peer].config.receive.push(section);
         self.configure(peer);

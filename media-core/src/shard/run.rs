@@ -3,13 +3,14 @@
 use super::config::ShardConfig;
 use super::core::ShardCore;
 use super::net::{DATAGRAM, LISTENER, READ_BATCH, Receiver, Sender, UDP, WAKER, bind_udp};
-use super::tcp::{Connections, Left, bind_tcp};
+use super::ports::{News, Ports};
+use super::tcp::{Connections, Left, bind_tcp, parse_frames};
 use super::{Command, Inbox, ShardHandle, ShardStats};
 use crate::clock::RoomClock;
-use crate::session::Path;
+use crate::session::{Path, PortKey};
 use mio::event::Event;
 use mio::net::{TcpListener, UdpSocket};
-use mio::{Events, Interest, Poll, Registry, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +21,8 @@ const FEED_RING: usize = 4096;
 const FEEDS_A_TURN: usize = 256;
 /// Reads of the UDP socket in one turn, before timers get theirs.
 const READS_A_TURN: usize = 32;
+/// The same for the port of one session.
+const PORT_READS_A_TURN: usize = 4;
 
 pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
     let poll = Poll::new()?;
@@ -58,8 +61,17 @@ pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
         }
         let core = ShardCore::new(config, RoomClock::process(), rand::random(), crypto, Instant::now());
         let (connections, sender) = (Connections::default(), Sender::new(dual));
-        let shard =
-            Shard { _end: end, core, udp, listener, connections, unread: Vec::new(), sender, awaits_room: false };
+        let shard = Shard {
+            _end: end,
+            core,
+            udp,
+            listener,
+            ports: Ports::default(),
+            connections,
+            unread: Vec::new(),
+            sender,
+            awaits_room: None,
+        };
         shard.run(poll, inbox);
     })?;
     Ok(ShardHandle {
@@ -97,19 +109,20 @@ struct Shard {
     core: ShardCore,
     udp: UdpSocket,
     listener: Option<TcpListener>,
+    /// Those of single sessions.
+    ports: Ports,
     connections: Connections,
     /// Connections that had more to read than one turn takes.
     unread: Vec<usize>,
     sender: Sender,
-    /// The UDP socket is watched for room.
-    awaits_room: bool,
+    /// The UDP socket that is watched for room: the shard's own, or a port's.
+    awaits_room: Option<Option<PortKey>>,
 }
 
 impl Shard {
     fn run(mut self, mut poll: Poll, inbox: Inbox) {
         let mut events = Events::with_capacity(256);
         let mut receiver = Receiver::new();
-        let mut frames: Vec<Vec<u8>> = Vec::new();
         // Something is left over from the bounds of the turn before, or was never looked at.
         let mut more = true;
         // The UDP socket has said that there is something to read, and not that there is nothing more.
@@ -125,16 +138,14 @@ impl Shard {
             }
             let unread = std::mem::take(&mut self.unread);
             for event in &events {
-                if event.token() == UDP {
-                    readable |= event.is_readable();
-                    if event.is_writable() {
-                        self.core.egress.set_blocked(false);
-                    }
+                readable |= event.token() == UDP && event.is_readable();
+                if event.is_writable() && self.is_awaited(event.token()) {
+                    self.core.egress.set_blocked(false);
                 }
-                self.connection(event, poll.registry(), &mut frames);
+                self.connection(event, poll.registry());
             }
             for token in unread {
-                self.read_connection(token, poll.registry(), &mut frames);
+                self.read_connection(token, poll.registry());
             }
             if self.connections.accept_at.is_some_and(|at| at <= Instant::now()) {
                 self.accept(poll.registry());
@@ -150,6 +161,11 @@ impl Shard {
                     }
                     Command::Snapshot { reply } => {
                         let _ = reply.send(self.snapshot());
+                    }
+                    Command::OpenPort { port, opening } => {
+                        if let Err(why) = self.ports.open(port, opening, &mut self.connections, poll.registry()) {
+                            self.core.port_failed(port, why);
+                        }
                     }
                     #[cfg(test)]
                     Command::Fault { ends_thread: true } => panic!("a fault, for a test"),
@@ -181,33 +197,115 @@ impl Shard {
                     }
                 }
             }
+            self.read_ports(&mut receiver);
             let now = Instant::now();
             self.core.handle_timeout(now);
             self.make_room(now);
             self.flush();
             self.await_room(poll.registry());
-            for path in std::mem::take(&mut self.core.lost_paths) {
-                if let Path::Tcp(token) = path {
-                    self.connections.close(token, poll.registry());
-                }
-            }
+            self.close_lost(poll.registry());
             self.connections.expire(poll.registry(), Instant::now());
-            more = readable || !inbox.feed.is_empty() || !self.unread.is_empty();
+            more = readable || !inbox.feed.is_empty() || !self.unread.is_empty() || !self.ports.readable.is_empty();
         }
     }
 
-    /// What happened on a TCP connection, or that there is a new one.
-    fn connection(&mut self, event: &Event, registry: &Registry, frames: &mut Vec<Vec<u8>>) {
+    /// Whether the socket of this token is the one that took nothing.
+    fn is_awaited(&self, token: Token) -> bool {
+        match self.awaits_room {
+            Some(None) => token == UDP,
+            Some(port) => self.ports.of(token) == port,
+            None => false,
+        }
+    }
+
+    /// Reads ports' datagrams, a bound of them in a turn.
+    fn read_ports(&mut self, receiver: &mut Receiver) {
+        let mut left = Vec::new();
+        for port in std::mem::take(&mut self.ports.readable) {
+            let mut more = false;
+            for _ in 0..PORT_READS_A_TURN {
+                let Some(open) = self.ports.udp(port) else { break };
+                let count = receiver.fill(open.socket);
+                more = count == READ_BATCH;
+                let now = Instant::now();
+                for index in 0..count {
+                    let Some((source, datagrams)) = receiver.message(index) else { continue };
+                    for bytes in datagrams {
+                        self.core.datagram(bytes, Path::Port(port, source), source, now);
+                        self.make_room(now);
+                    }
+                }
+                if !more {
+                    break;
+                }
+            }
+            if more {
+                left.push(port);
+            }
+        }
+        self.ports.readable = left;
+    }
+
+    /// Closes what the core has no use for any more.
+    fn close_lost(&mut self, registry: &Registry) {
+        for path in std::mem::take(&mut self.core.lost_paths) {
+            if let Path::Tcp(token) = path {
+                self.connections.close(token, registry);
+            }
+        }
+        for port in std::mem::take(&mut self.core.lost_ports) {
+            for connection in self.ports.close(port, registry) {
+                self.connections.close(connection, registry);
+            }
+        }
+        if let Some(Some(port)) = self.awaits_room
+            && self.ports.udp(port).is_none()
+        {
+            // Nobody will say any more that it has room.
+            self.core.egress.set_blocked(false);
+            self.awaits_room = None;
+        }
+    }
+
+    fn tell(&mut self, news: News, registry: &Registry) {
+        match news {
+            News::Connected(port, connection, from) => {
+                self.core.port_connected(port, Path::Tcp(connection), from, Instant::now());
+            }
+            News::Failed(port, why) => {
+                for connection in self.ports.close(port, registry) {
+                    self.connections.close(connection, registry);
+                }
+                self.core.port_failed(port, why);
+            }
+        }
+    }
+
+    /// What happened on a TCP connection or a port, or that there is a new one.
+    fn connection(&mut self, event: &Event, registry: &Registry) {
         let token = match event.token() {
             UDP | WAKER => return,
             LISTENER => return self.accept(registry),
-            token => token.0,
+            token => token,
         };
+        if let Some(port) = self.ports.of(token) {
+            if event.is_readable() {
+                for news in self.ports.is_ready(port, &mut self.connections, registry) {
+                    self.tell(news, registry);
+                }
+            }
+            return;
+        }
+        let token = token.0;
+        if self.ports.is_connecting(token) {
+            let Some(news) = self.ports.progress(token, &self.connections) else { return };
+            self.tell(news, registry);
+        }
         if event.is_writable() {
-            self.connections.write_ready(token);
+            self.connections.drain(token);
         }
         if event.is_readable() {
-            self.read_connection(token, registry, frames);
+            self.read_connection(token, registry);
         }
     }
 
@@ -217,12 +315,15 @@ impl Shard {
         }
     }
 
-    fn read_connection(&mut self, token: usize, registry: &Registry, frames: &mut Vec<Vec<u8>>) {
+    fn read_connection(&mut self, token: usize, registry: &Registry) {
         let Some(peer) = self.connections.peer(token) else { return };
-        let left = self.connections.read(token, frames);
         let path = Path::Tcp(token);
-        for mut frame in frames.drain(..) {
-            self.datagram(&mut frame, path, peer, Instant::now());
+        let (mut left, mut bytes) = self.connections.read(token);
+        let largest = self.connections.largest(token);
+        let now = Instant::now();
+        match parse_frames(&mut bytes, largest, |frame| self.datagram(frame, path, peer, now)) {
+            Some(used) => self.connections.keep(token, bytes, used),
+            None => left = Left::Gone,
         }
         if self.core.paths.contains_key(&path) {
             self.connections.prove(token);
@@ -238,7 +339,7 @@ impl Shard {
     }
 
     fn datagram(&mut self, bytes: &mut [u8], path: Path, source: SocketAddr, now: Instant) {
-        if bytes.len() > DATAGRAM {
+        if matches!(path, Path::Udp(_)) && bytes.len() > DATAGRAM {
             self.core.stats.garbage += 1;
             return;
         }
@@ -246,18 +347,31 @@ impl Shard {
         self.make_room(now);
     }
 
-    /// While the UDP socket takes nothing, the loop is told when there is room again. Whichever flush of the turn
+    /// While a UDP socket takes nothing, the loop is told when there is room again. Whichever flush of the turn
     /// it was that found it full.
     fn await_room(&mut self, registry: &Registry) {
-        let blocked = self.core.egress.is_blocked();
-        if blocked != self.awaits_room {
-            let interest = if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-            if registry.reregister(&mut self.udp, UDP, interest).is_ok() {
-                self.awaits_room = blocked;
+        let full = self.core.egress.is_blocked().then_some(self.sender.full);
+        if full == self.awaits_room {
+            return;
+        }
+        if let Some(before) = self.awaits_room.take() {
+            self.watch(before, false, registry);
+        }
+        if let Some(socket) = full {
+            if self.watch(socket, true, registry) {
+                self.awaits_room = full;
             } else {
                 // Then by trying again.
                 self.core.egress.set_blocked(false);
             }
+        }
+    }
+
+    fn watch(&mut self, socket: Option<PortKey>, waits: bool, registry: &Registry) -> bool {
+        let interest = if waits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        match socket {
+            None => registry.reregister(&mut self.udp, UDP, interest).is_ok(),
+            Some(port) => self.ports.await_room(port, interest, registry),
         }
     }
 
@@ -270,7 +384,7 @@ impl Shard {
     }
 
     fn flush(&mut self) {
-        self.sender.flush(&mut self.core.egress, &self.udp, &mut self.connections);
+        self.sender.flush(&mut self.core.egress, &self.udp, &self.ports, &mut self.connections);
     }
 
     fn snapshot(&self) -> ShardStats {

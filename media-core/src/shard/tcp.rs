@@ -1,4 +1,5 @@
-//! Passive ICE-TCP (RFC 6544) with the framing of RFC 4571.
+//! Passive ICE-TCP (RFC 6544) with the framing of RFC 4571, and connections of single sessions with
+//! the same framing.
 //!
 //! Anybody can open a connection, so an open one has shown nothing yet. Until a connectivity check
 //! on it has been answered it is on probation: for [`PROOF_WITHIN`], among at most
@@ -24,12 +25,14 @@ const MAX_UNPROVEN_OF_ONE: usize = 64;
 /// Connections accepted, and reads of one connection, in one turn of the loop.
 const ACCEPTS_A_TURN: usize = 64;
 const READS_A_TURN: usize = 16;
+/// Bytes read at once.
+const READ: usize = 16 << 10;
 /// When the system refuses to accept (no descriptors left), it is asked again after this long.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Bytes that may wait for a slow TCP peer; over it new packets to it are dropped.
 const MAX_BACKLOG: usize = 1 << 20;
 
-pub(super) fn bind_tcp(port: u16) -> io::Result<TcpListener> {
+pub(crate) fn bind_tcp(port: u16) -> io::Result<TcpListener> {
     let bind = |domain: Domain, address: SocketAddr| -> io::Result<TcpListener> {
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         if domain == Domain::IPV6 {
@@ -47,15 +50,15 @@ pub(super) fn bind_tcp(port: u16) -> io::Result<TcpListener> {
 
 /// Splits a stream into RFC 4571 frames: 16-bit length, then that many bytes.
 /// Calls `each` with every whole frame and returns the bytes consumed, or
-/// `None` when a frame is larger than any datagram we take.
-pub fn parse_frames(buffer: &[u8], mut each: impl FnMut(&[u8])) -> Option<usize> {
+/// `None` when a frame is larger than `largest`.
+pub fn parse_frames(buffer: &mut [u8], largest: usize, mut each: impl FnMut(&mut [u8])) -> Option<usize> {
     let mut at = 0;
-    while let Some(head) = buffer.get(at..at + 2) {
-        let length = usize::from(u16::from_be_bytes([head[0], head[1]]));
-        if length > DATAGRAM {
+    while let Some(head) = buffer.get(at..).and_then(|rest| rest.first_chunk::<2>()) {
+        let length = usize::from(u16::from_be_bytes(*head));
+        if length > largest {
             return None;
         }
-        let Some(frame) = buffer.get(at + 2..at + 2 + length) else { break };
+        let Some(frame) = buffer.get_mut(at + 2..at + 2 + length) else { break };
         if length > 0 {
             each(frame);
         }
@@ -69,8 +72,12 @@ struct Connection {
     peer: SocketAddr,
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
-    /// A connectivity check on it has been answered.
+    /// Bytes at the front of `outgoing` that have left.
+    gone: usize,
+    /// A connectivity check on it has been answered, or it was asked for.
     proven: bool,
+    /// The largest frame that it may bring.
+    largest: usize,
 }
 
 /// What a turn left of a connection.
@@ -155,10 +162,37 @@ impl Connections {
         let token = FIRST_CONNECTION + self.next;
         self.next += 1;
         if registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE).is_ok() {
-            let connection = Connection { stream, peer, incoming: Vec::new(), outgoing: Vec::new(), proven: false };
-            self.open.insert(token, connection);
+            self.open.insert(token, Connection::new(stream, peer, false, DATAGRAM));
             *self.unproven.entry(origin(peer)).or_default() += 1;
             self.probation.push_back((now + PROOF_WITHIN, token));
+        }
+    }
+
+    /// Takes a connection that a session has asked for; its number.
+    pub fn adopt(&mut self, mut stream: TcpStream, peer: SocketAddr, registry: &Registry) -> Option<usize> {
+        if self.open.len() >= MAX_CONNECTIONS {
+            self.refused += 1;
+            return None;
+        }
+        let _ = stream.set_nodelay(true);
+        let token = FIRST_CONNECTION + self.next;
+        self.next += 1;
+        registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE).ok()?;
+        self.open.insert(token, Connection::new(stream, peer, true, usize::from(u16::MAX)));
+        Some(token)
+    }
+
+    /// Whether a connection that was begun has come up; nothing as long as that is not known.
+    pub fn came_up(&self, token: usize) -> Option<io::Result<()>> {
+        let stream = &self.open.get(&token)?.stream;
+        match stream.take_error() {
+            Ok(None) => {}
+            Ok(Some(error)) | Err(error) => return Some(Err(error)),
+        }
+        match stream.peer_addr() {
+            Ok(_) => Some(Ok(())),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
+            Err(error) => Some(Err(error)),
         }
     }
 
@@ -215,48 +249,58 @@ impl Connections {
         self.open.get(&token).map(|connection| connection.peer)
     }
 
-    /// Reads what is there into `frames`, up to a bound, so that one busy connection can't hold the loop.
-    pub fn read(&mut self, token: usize, frames: &mut Vec<Vec<u8>>) -> Left {
-        let Some(connection) = self.open.get_mut(&token) else { return Left::Gone };
-        let mut chunk = [0u8; 16 * 1024];
+    /// Reads what is there, up to a bound, so that one busy connection can't hold the loop. Returns all that
+    /// was read and not yet used; [`Self::keep`] takes back what makes no whole frame.
+    pub fn read(&mut self, token: usize) -> (Left, Vec<u8>) {
+        let Some(connection) = self.open.get_mut(&token) else { return (Left::Gone, Vec::new()) };
+        let mut incoming = std::mem::take(&mut connection.incoming);
         let mut left = Left::More;
         for _ in 0..READS_A_TURN {
-            match connection.stream.read(&mut chunk) {
+            let before = incoming.len();
+            incoming.resize(before + READ, 0);
+            let result = connection.stream.read(incoming.get_mut(before..).unwrap_or_default());
+            incoming.truncate(before + result.as_ref().map_or(0, |count| *count));
+            match result {
                 Ok(0) => left = Left::Gone,
-                Ok(count) => {
-                    connection.incoming.extend_from_slice(&chunk[..count]);
-                    continue;
-                }
+                Ok(_) => continue,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => left = Left::Nothing,
                 Err(_) => left = Left::Gone,
             }
             break;
         }
-        match parse_frames(&connection.incoming, |frame| frames.push(frame.to_vec())) {
-            Some(consumed) => {
-                connection.incoming.drain(..consumed);
-            }
-            None => left = Left::Gone,
-        }
-        left
+        (left, incoming)
     }
 
-    pub fn write_ready(&mut self, token: usize) {
+    /// Gives back what [`Self::read`] returned, less the `used` bytes at its front.
+    pub fn keep(&mut self, token: usize, mut incoming: Vec<u8>, used: usize) {
+        if let Some(connection) = self.open.get_mut(&token) {
+            incoming.drain(..used.min(incoming.len()));
+            connection.incoming = incoming;
+        }
+    }
+
+    /// The largest frame that a connection may bring.
+    pub fn largest(&self, token: usize) -> usize {
+        self.open.get(&token).map_or(0, |connection| connection.largest)
+    }
+
+    /// Sends what waits, as far as the system takes it.
+    pub fn drain(&mut self, token: usize) {
         if let Some(connection) = self.open.get_mut(&token) {
             connection.drain();
         }
     }
 
+    /// Queues a packet; [`Self::drain`] sends it.
     pub fn send(&mut self, token: usize, packet: &[u8]) -> bool {
         let Some(connection) = self.open.get_mut(&token) else { return false };
-        if connection.outgoing.len() + packet.len() > MAX_BACKLOG {
+        if connection.outgoing.len() - connection.gone + packet.len() > MAX_BACKLOG {
             return false;
         }
         let Ok(length) = u16::try_from(packet.len()) else { return false };
         connection.outgoing.extend_from_slice(&length.to_be_bytes());
         connection.outgoing.extend_from_slice(packet);
-        connection.drain();
         true
     }
 
@@ -271,16 +315,23 @@ impl Connections {
 }
 
 impl Connection {
+    fn new(stream: TcpStream, peer: SocketAddr, proven: bool, largest: usize) -> Self {
+        Self { stream, peer, incoming: Vec::new(), outgoing: Vec::new(), gone: 0, proven, largest }
+    }
+
     fn drain(&mut self) {
-        while !self.outgoing.is_empty() {
-            match self.stream.write(&self.outgoing) {
+        while let Some(rest) = self.outgoing.get(self.gone..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
                 Ok(0) => break,
-                Ok(count) => {
-                    self.outgoing.drain(..count);
-                }
+                Ok(count) => self.gone += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
+        }
+        // What has gone is cleared away when that moves little, or nothing.
+        if self.gone > self.outgoing.len() / 2 {
+            self.outgoing.drain(..self.gone);
+            self.gone = 0;
         }
     }
 }
@@ -360,7 +411,7 @@ mod tests {
         let mut peer = door.knock(1, Instant::now());
         let token = door.newest();
         let frame = [[0, 100].as_slice(), &[7; 100]].concat();
-        let sent = READS_A_TURN * 16 * 1024 / frame.len() * 4;
+        let sent = READS_A_TURN * READ / frame.len() * 4;
         let written = Arc::new(AtomicUsize::new(0));
         let count = written.clone();
         let writer = std::thread::spawn(move || {
@@ -376,13 +427,16 @@ mod tests {
             before = written.load(Ordering::Relaxed);
             std::thread::sleep(Duration::from_millis(50));
         }
-        let (mut frames, mut events, mut paused) = (Vec::new(), Events::with_capacity(16), 0);
+        let (mut frames, mut events, mut paused) = (Vec::<Vec<u8>>::new(), Events::with_capacity(16), 0);
         let mut left = Left::Nothing;
         while left != Left::Gone {
             let wait = if left == Left::More { Duration::ZERO } else { Duration::from_secs(10) };
             door.poll.poll(&mut events, Some(wait)).unwrap();
             assert!(left == Left::More || !events.is_empty(), "nothing said that there was more");
-            left = door.connections.read(token, &mut frames);
+            let (now, mut bytes) = door.connections.read(token);
+            let used = parse_frames(&mut bytes, DATAGRAM, |frame| frames.push(frame.to_vec())).unwrap();
+            door.connections.keep(token, bytes, used);
+            left = now;
             paused += usize::from(left == Left::More);
         }
         writer.join().unwrap();
@@ -393,20 +447,20 @@ mod tests {
     #[test]
     fn frames_are_split_and_the_rest_kept() {
         let mut seen = Vec::new();
-        let consumed = parse_frames(&[0, 2, 1, 2, 0, 0, 0, 3, 9], |frame| seen.push(frame.to_vec()));
+        let consumed = parse_frames(&mut [0, 2, 1, 2, 0, 0, 0, 3, 9], DATAGRAM, |frame| seen.push(frame.to_vec()));
         assert_eq!(consumed, Some(6));
         assert_eq!(seen, vec![vec![1, 2]]);
     }
 
     #[test]
     fn a_frame_larger_than_a_datagram_ends_the_connection() {
-        assert_eq!(parse_frames(&[0xff, 0xff, 0], |_| {}), None);
+        assert_eq!(parse_frames(&mut [0xff, 0xff, 0], DATAGRAM, |_| {}), None);
     }
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_are_consumed_within_bounds(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..4096)) {
-            if let Some(consumed) = parse_frames(&bytes, |_| {}) {
+        fn any_bytes_are_consumed_within_bounds(mut bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..4096)) {
+            if let Some(consumed) = parse_frames(&mut bytes, DATAGRAM, |_| {}) {
                 proptest::prop_assert!(consumed <= bytes.len());
             }
         }

@@ -1,22 +1,28 @@
-//! One WebRTC connection on its shard: ICE, DTLS, SRTP, data channels, and the
+//! One connection on its shard, a browser's or one of plain RTP: its session, and the
 //! tables that tell which stream is what. Packets go in and come out as bytes;
 //! the shard owns the sockets.
 
-use super::config::{ExtensionIds, PayloadMap, TransportConfig, TransportEvent, TransportInit};
+use super::config::{
+    ExtensionIds, PayloadMap, PeerConfig, SessionInit, TransportConfig, TransportEvent, TransportInit,
+};
 use super::{RoomKey, SubKey, TrackKey, TransportKey};
 use crate::clock::ClockEstimator;
 use crate::ids::ParticipantSid;
 use crate::rtp::ext;
 use crate::rtp::packet::{Extensions, RtpHeader, write_header};
+use crate::rtp::rtcp;
 use crate::rtp::twcc::TwccReceiver;
 use crate::session::Session;
 use crate::session::egress::Egress;
+use crate::session::plain::PlainRtp;
 use crate::session::webrtc::WebRtc;
 use foldhash::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
+/// Our name in RTCP (RFC 3550 6.5.1): one for all streams of a peer, which so belong together.
+pub(super) const CNAME: &str = "rongtong";
 /// Streams one peer may have bound at a time. Senders stop naming a stream once they think it known,
 /// so that the one to make room for a newer one is whichever has been silent the longest.
 const MAX_STREAMS: usize = 256;
@@ -40,8 +46,8 @@ pub(super) struct Transport {
     pub key: TransportKey,
     pub room: RoomKey,
     pub participant: ParticipantSid,
-    /// A subscriber connection: we offer, and open the data channels.
-    pub opens_data: bool,
+    /// What we describe the peer knows when we do it: a subscriber connection of a browser, which we offer.
+    pub we_offer: bool,
     /// Its own place in the shard's table, and with it in the egress.
     pub slot: usize,
     pub session: Session,
@@ -77,19 +83,20 @@ pub(super) struct Transport {
 
 impl Transport {
     pub fn new(key: TransportKey, init: TransportInit, ssrc: u32, now: Instant) -> Self {
+        let (session, we_offer, pair) = match init.session {
+            SessionInit::Rtp(local) => (Session::Rtp(Box::new(PlainRtp::new(local, now))), true, None),
+            SessionInit::WebRtc { local_ice, identity, opens_data, data, pair } => {
+                let session = WebRtc::new(local_ice, identity, opens_data, data, now);
+                (Session::WebRtc(Box::new(session)), opens_data, pair)
+            }
+        };
         Self {
             key,
             room: init.room,
             participant: init.participant,
-            opens_data: init.opens_data,
+            we_offer,
             slot: 0,
-            session: Session::WebRtc(Box::new(WebRtc::new(
-                init.local_ice,
-                init.identity,
-                init.opens_data,
-                init.data,
-                now,
-            ))),
+            session,
             events: init.events,
             config: None,
             extensions: ExtensionIds::default(),
@@ -102,7 +109,7 @@ impl Transport {
             ssrc,
             rtt: Duration::from_millis(50),
             measured: false,
-            pair: init.pair,
+            pair,
             next_tick: now,
             scheduled: None,
             next_report: now + Duration::from_secs(1),
@@ -114,8 +121,15 @@ impl Transport {
 
     /// The session, where it is a browser's.
     pub fn webrtc(&mut self) -> Option<&mut WebRtc> {
-        let Session::WebRtc(session) = &mut self.session;
-        Some(session)
+        match &mut self.session {
+            Session::WebRtc(session) => Some(session),
+            Session::Rtp(_) => None,
+        }
+    }
+
+    /// Whether RTCP must be whole compounds with a name, as RFC 3550 6.1 has it.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.session, Session::Rtp(_))
     }
 
     /// Passes on what has become of the session.
@@ -152,9 +166,17 @@ impl Transport {
     /// Takes a new negotiated state. Streams learned by header extensions of
     /// sections that did not change stay bound.
     pub fn configure(&mut self, config: Arc<TransportConfig>, now: Instant) {
-        if let Some(session) = self.webrtc() {
-            session.ice.restart(config.local_ice.clone());
-            session.expect(now);
+        match (&mut self.session, &config.peer) {
+            (Session::WebRtc(session), PeerConfig::WebRtc { local_ice, .. }) => {
+                session.ice.restart(local_ice.clone());
+                session.expect(now);
+            }
+            (Session::Rtp(session), PeerConfig::Rtp(peer)) => {
+                let receive = config.receive.iter().filter(|section| section.track.is_some());
+                session.configure(peer, receive.flat_map(|it| &it.payloads).map(|it| it.pt()), now);
+            }
+            // Whoever made the transport configures it.
+            _ => {}
         }
         self.extensions = config.extensions;
         self.meanings = config.receive.iter().map(|section| Meaning::table(&section.payloads)).collect();
@@ -297,6 +319,18 @@ impl Transport {
     }
 
     pub fn close(&mut self, egress: &mut Egress, now: Instant) {
+        if self.is_plain()
+            && let Some(config) = self.config.clone()
+            && !config.send.is_empty()
+        {
+            let ours = self.ssrc;
+            let streams: Vec<u32> = config.send.iter().map(|section| section.ssrc).take(30).collect();
+            self.send_rtcp(egress, |out| {
+                rtcp::write_receiver_report(out, ours, &[]);
+                rtcp::write_sdes_cname(out, ours, CNAME);
+                rtcp::write_bye(out, &streams);
+            });
+        }
         self.session.close(self.slot, egress, now);
     }
 }

@@ -12,7 +12,7 @@ use crate::room::{CodecPolicy, TrackInfo};
 use crate::rtp::ext;
 use crate::session::ice::IceCredentials;
 use crate::shard::{
-    ExtensionIds, ReceiveSection, SendSection, ShardHandle, SubKey, TrackKey, TransportConfig, TransportKey,
+    ExtensionIds, PeerConfig, ReceiveSection, SendSection, ShardHandle, SubKey, TrackKey, TransportConfig, TransportKey,
 };
 use rand::Rng;
 use std::collections::BTreeMap;
@@ -324,11 +324,9 @@ impl Connection {
     pub fn config(&self) -> TransportConfig {
         let mut receive = Vec::new();
         let mut send = Vec::new();
-        let mut data = false;
         for section in self.sections.iter().filter(|section| !section.rejected) {
             match &section.usage {
-                Use::Data => data = true,
-                Use::Free { .. } => {}
+                Use::Data | Use::Free { .. } => {}
                 Use::Receive { track, choice, rids } => {
                     let Some(offered) = &section.offered else { continue };
                     receive.push(ReceiveSection {
@@ -339,6 +337,7 @@ impl Connection {
                         rids: rids.clone(),
                         ssrcs: offered.ssrcs.clone(),
                         nack: choice.codec.feedback.iter().any(|feedback| feedback == "nack"),
+                        pli: true,
                     });
                 }
                 Use::Send(wanted) => {
@@ -357,12 +356,10 @@ impl Connection {
             }
         }
         TransportConfig {
-            local_ice: self.local_ice.clone(),
-            fingerprint: self.fingerprint.clone(),
+            peer: PeerConfig::WebRtc { local_ice: self.local_ice.clone(), fingerprint: self.fingerprint.clone() },
             extensions: self.extensions,
             receive,
             send,
-            data,
         }
     }
 }

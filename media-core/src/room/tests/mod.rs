@@ -63,7 +63,7 @@ async fn a_track_described_before_a_revocation_is_not_published_after_it() {
     let none = Permission { can_publish: false, ..Permission::full() };
     let change = ParticipantChange { permission: Some(none), ..ParticipantChange::default() };
     room.update_participant(&anna.info.sid, change).unwrap();
-    let refused = room.publish_draft(&described, Keyframes::OnRequest);
+    let refused = room.publish_draft(&described, Keyframes::OnRequest, None);
     assert!(matches!(refused, Err(RoomError::NotAllowed(_))));
     assert!(room.tracks().is_empty());
     assert_eq!(rooms.shard_stats().await[0].tracks, 0);
@@ -77,7 +77,7 @@ async fn tracks_are_no_more_than_the_limit_however_they_are_announced() {
     let described: Vec<_> = (0..70)
         .map(|_| room.draft(&anna.info.sid, TrackSpec::new(Source::Camera, CodecParams::h264())).unwrap())
         .collect();
-    let taken = described.into_iter().filter(|info| room.publish_draft(info, Keyframes::OnRequest).is_ok());
+    let taken = described.into_iter().filter(|info| room.publish_draft(info, Keyframes::OnRequest, None).is_ok());
     assert_eq!(taken.count(), 64);
     assert_eq!(rooms.shard_stats().await[0].tracks, 64);
 }

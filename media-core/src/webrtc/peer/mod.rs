@@ -18,7 +18,7 @@ use crate::media::Codec;
 use crate::room::{DataKind, LayerQuality, ParticipantInfo, Room, RoomError, TrackInfo, TrackSpec};
 use crate::session::flow::{Backlog, DataLink, INBOX};
 use crate::session::ice::IceCredentials;
-use crate::shard::{Command, ShardHandle, TrackKey, TransportEvent, TransportInit, TransportKey};
+use crate::shard::{Command, SessionInit, ShardHandle, TrackKey, TransportEvent, TransportInit, TransportKey};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -227,12 +227,14 @@ impl Peer {
             let init = TransportInit {
                 room: room.key(),
                 participant: sid.clone(),
-                local_ice: local_ice.clone(),
-                identity: endpoint.identity.clone(),
-                opens_data,
                 events: sender,
-                data: DataLink { inbox: data_inbox.clone(), backlog },
-                pair,
+                session: SessionInit::WebRtc {
+                    local_ice: local_ice.clone(),
+                    identity: endpoint.identity.clone(),
+                    opens_data,
+                    data: DataLink { inbox: data_inbox.clone(), backlog },
+                    pair,
+                },
             };
             shard.send(Command::AddTransport { key, init });
             runtime.spawn(relay(target, transport_events, events.clone()));

@@ -116,7 +116,7 @@ impl Peer {
                 let (cid, info) = (announced.cid, Arc::new(info));
                 // The shard must know a track before a transport names it. What the room does not take
                 // (any more) is answered like a section that nobody listens to.
-                let key = match self.room.publish_draft(&info, Keyframes::OnRequest) {
+                let key = match self.room.publish_draft(&info, Keyframes::OnRequest, None) {
                     Ok(key) => key,
                     Err(error) => {
                         self.tell(PeerEvent::PublishRefused { cid, info, error: error.into() });

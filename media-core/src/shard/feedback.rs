@@ -14,12 +14,15 @@ use std::time::Instant;
 
 impl ShardCore {
     pub(super) fn rtcp(&mut self, bytes: &mut [u8], path: Path, now: Instant) -> bool {
-        let Some(transport) = self.transport_of(path) else { return false };
+        let Some(at) = self.at_end_of(path) else { return false };
+        let Some(transport) = self.transports.at_mut(at) else { return false };
         let before = transport.is_connected();
         let Some(length) = transport.session.open_rtcp(bytes, path, now) else { return false };
         let Ok(packets) = rtcp::parse_compound(bytes.get(..length).unwrap_or_default()) else { return false };
         let key = transport.key;
-        self.heard(path, before, now);
+        if transport.is_plain() {
+            self.heard(at, before, now);
+        }
         for packet in packets {
             match packet {
                 Rtcp::SenderReport(report) => {

@@ -3,7 +3,8 @@
 use super::config::PeerConfig;
 use super::core::{Rest, ShardCore};
 use super::egress::{deliver, ready_for_media};
-use super::table::{At, TrackAt};
+use super::net::DATAGRAM;
+use super::table::{At, TrackAt, TransportAt};
 use super::track::{InOrder, RETIRED_FOR, Readers, Track};
 use super::transport::{Meaning, Transport};
 use super::{SubKey, TrackKey, TransportKey};
@@ -19,6 +20,9 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::time::Instant;
+
+/// Bytes of payload of the largest packet that is sent on.
+const LARGEST_FORWARDED: usize = DATAGRAM - 128;
 
 impl ShardCore {
     /// One datagram or frame from outside. A panic ends the transport it was for.
@@ -74,12 +78,17 @@ impl ShardCore {
         }
     }
 
+    /// Whose packets come by this path.
+    pub(super) fn at_end_of(&self, path: Path) -> Option<TransportAt> {
+        match path {
+            Path::Port(port, _) => self.ports.get(&port).copied(),
+            Path::Tcp(_) | Path::Udp(_) => self.paths.get(&path).copied(),
+        }
+    }
+
     pub(super) fn transport_of(&mut self, path: Path) -> Option<&mut Transport> {
-        let at = match path {
-            Path::Port(port, _) => self.ports.get(&port),
-            Path::Tcp(_) | Path::Udp(_) => self.paths.get(&path),
-        };
-        self.transports.at_mut(*at?)
+        let at = self.at_end_of(path)?;
+        self.transports.at_mut(at)
     }
 
     fn is_plain(&mut self, path: Path) -> bool {
@@ -113,11 +122,14 @@ impl ShardCore {
     }
 
     pub(super) fn rtp(&mut self, bytes: &mut [u8], path: Path, now: Instant) -> bool {
-        let Some(transport) = self.transport_of(path) else { return false };
+        let Some(at) = self.at_end_of(path) else { return false };
+        let Some(transport) = self.transports.at_mut(at) else { return false };
         let before = transport.is_connected();
         let Some(length) = transport.session.open_rtp(bytes, path, now) else { return false };
-        self.heard(path, before, now);
-        let Some(transport) = self.transport_of(path) else { return false };
+        if transport.is_plain() {
+            self.heard(at, before, now);
+        }
+        let Some(transport) = self.transports.at_mut(at) else { return false };
         let Ok(view) = RtpView::parse(bytes.get(..length).unwrap_or_default()) else { return false };
         let header = view.header;
         let ids = transport.extension_ids();
@@ -134,7 +146,7 @@ impl ShardCore {
                 self.schedule(key, at);
             }
         }
-        let Some(transport) = self.transport_of(path) else { return false };
+        let Some(transport) = self.transports.at_mut(at) else { return false };
         let Some(route) = transport.route(&header, &view.extensions) else { return true };
         let Some(key) = transport.track_of(route.section) else { return true };
         let meaning = transport.meaning(route.section, header.payload_type);
@@ -167,8 +179,8 @@ impl ShardCore {
     }
 
     /// A valid packet of a peer came: without a handshake that may be the first that is known of it.
-    pub(super) fn heard(&mut self, path: Path, before: bool, now: Instant) {
-        let Some(transport) = self.transport_of(path).filter(|transport| transport.is_plain()) else { return };
+    pub(super) fn heard(&mut self, at: TransportAt, before: bool, now: Instant) {
+        let Some(transport) = self.transports.at_mut(at) else { return };
         transport.settle();
         if !before && transport.is_connected() {
             let (key, next) = (transport.key, transport.next_timeout());
@@ -371,6 +383,16 @@ impl ShardCore {
                 Readers::Peers
             }
             None => Readers::All,
+        };
+        let readers = if packet.payload.len() <= LARGEST_FORWARDED {
+            readers
+        } else {
+            // A frame of a TCP peer that no datagram holds: a gap to those who receive datagrams.
+            self.stats.feed_oversized += 1;
+            match readers {
+                Readers::All => Readers::Taps,
+                _ => Readers::Nobody,
+            }
         };
         self.hand_out(Fan { track: at, layer, packet, timestamp, readers, next: 0 }, now);
         self.give_taps(at, layer, ready, now);

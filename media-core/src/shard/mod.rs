@@ -232,7 +232,7 @@ pub struct ShardStats {
     pub tcp_refused: u64,
     /// TCP connections closed because no valid connectivity check came in time.
     pub tcp_expired: u64,
-    /// Packets of adapters that were larger than any that is sent.
+    /// Packets of adapters and TCP peers that were larger than any that is sent.
     pub feed_oversized: u64,
     /// Packets for which there was no room while the system took none.
     pub send_refused: u64,

@@ -28,6 +28,8 @@ const MESSAGE: usize = 64 << 10;
 /// field less headers).
 const SEGMENTS: usize = 64;
 const SEGMENTED_BYTES: usize = 64_000;
+/// The system divides into what fits an Ethernet frame, and refuses to divide into more.
+const LARGEST_SEGMENT: usize = 1_452;
 /// What is asked for; the system may give less.
 const SOCKET_BUFFER: usize = 4 << 20;
 
@@ -304,6 +306,7 @@ impl Sender {
                 self.errors += 1;
             }
         }
+        connections.drain(token);
         egress.done(way, count);
     }
 
@@ -314,7 +317,8 @@ impl Sender {
         let first_vector = self.vectors.len();
         let (mut packets, mut octets, mut segment) = (0, 0, 0);
         for packet in egress.waiting(way).skip(skip) {
-            if packets > 0 && (!self.divides || packet.len() > segment || octets + packet.len() > SEGMENTED_BYTES) {
+            let alone = !self.divides || segment > LARGEST_SEGMENT;
+            if packets > 0 && (alone || packet.len() > segment || octets + packet.len() > SEGMENTED_BYTES) {
                 break;
             }
             if packets == 0 {

@@ -97,6 +97,7 @@ pub(super) type InOrder = Vec<Ordered<(MediaPacket, u32)>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Readers {
     All,
+    Nobody,
     /// Those that take packets as they come: browsers put them in order themselves.
     Peers,
     Taps,
@@ -106,6 +107,7 @@ impl Readers {
     pub fn include(self, sub: &Sub) -> bool {
         match self {
             Self::All => true,
+            Self::Nobody => false,
             Self::Peers => !sub.is_tap(),
             Self::Taps => sub.is_tap(),
         }

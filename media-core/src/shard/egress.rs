@@ -73,20 +73,21 @@ impl ShardCore {
             return;
         }
         let Some(publisher) = track.publisher else { return };
+        let Some(transport) = self.transports.get_mut(publisher) else { return };
+        let section = transport
+            .config
+            .as_ref()
+            .and_then(|config| config.receive.iter().position(|section| section.track == Some(key)));
+        // A stream of which nothing has come yet can't be asked, and begins with a keyframe.
+        let Some((section, media)) = section.and_then(|section| Some((section, transport.ssrc_of(section, layer)?)))
+        else {
+            return;
+        };
         if !track.may_request_keyframe(layer, now) {
             // Asked for when it may be, unless a keyframe comes first.
             self.tick_soon(publisher, now);
             return;
         }
-        let Some(transport) = self.transports.get_mut(publisher) else { return };
-        let Some(section) = transport
-            .config
-            .as_ref()
-            .and_then(|config| config.receive.iter().position(|section| section.track == Some(key)))
-        else {
-            return;
-        };
-        let Some(media) = transport.ssrc_of(section, layer) else { return };
         self.stats.keyframe_requests += 1;
         let takes = transport.config.as_ref().and_then(|config| config.receive.get(section)).is_some_and(|it| it.pli);
         if let Some(ask) = track.config.ask.as_ref().filter(|_| !takes) {

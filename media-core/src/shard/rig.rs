@@ -63,6 +63,8 @@ pub struct Rig {
     pub most_queued: usize,
     /// The types of the packets of each compound.
     pub compounds: Vec<(usize, Vec<u8>)>,
+    /// What went by ports and connections of sessions' own.
+    pub elsewhere: Vec<(Path, Vec<u8>)>,
     /// The system takes nothing.
     pub holds: bool,
 }
@@ -117,6 +119,7 @@ impl Rig {
             others: 0,
             most_queued: 0,
             compounds: Vec::new(),
+            elsewhere: Vec::new(),
             holds: false,
         }
     }
@@ -255,6 +258,13 @@ impl Rig {
         (sub, receiver)
     }
 
+    /// A datagram or frame comes in by this path.
+    pub fn comes(&mut self, path: Path, mut bytes: Vec<u8>) {
+        let source = SocketAddr::from(([10, 9, 9, 9], 7000));
+        self.core.datagram(&mut bytes, path, source, self.now);
+        self.take();
+    }
+
     pub fn command(&mut self, command: Command) {
         self.core.command(command, self.now);
         self.take();
@@ -363,9 +373,12 @@ impl Rig {
             }
             let mut egress = std::mem::take(&mut self.core.egress);
             for way in 0..egress.ways() {
-                let Some(Path::Udp(to)) = egress.way(way).map(|way| way.path) else { continue };
                 for datagram in egress.waiting(way) {
-                    self.arrive(to, datagram);
+                    match egress.way(way).map(|way| way.path) {
+                        Some(Path::Udp(to)) => self.arrive(to, datagram),
+                        Some(path) => self.elsewhere.push((path, datagram.to_vec())),
+                        None => {}
+                    }
                 }
             }
             egress.clear();

@@ -2,6 +2,7 @@
 
 mod fed;
 mod network;
+mod plain;
 mod sections;
 mod sending;
 mod simulcast;

@@ -8,6 +8,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
 use axum::{Json, Router};
 use axum_server::Handle;
+use rongtong_media_core::ports::PortPool;
 use rongtong_media_core::room::{LeaveReason, Rooms};
 use rongtong_media_core::shard::{ShardConfig, ShardHandle};
 use rongtong_media_core::webrtc::Endpoint;
@@ -49,6 +50,7 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
 
     let rooms = Rooms::new(start_shards(&config)?);
     watch_media(&platform, &rooms);
+    watch_ports(&platform, &PortPool::new(config.media.rtp_first_port..=config.media.rtp_last_port)?);
     let secret = bootstrap.livekit.api_secret.reveal();
     let ttl = Duration::from_secs(u64::from(config.livekit.token_ttl_minutes) * 60);
     let minter = TokenMinter::new(bootstrap.livekit.api_key.clone(), secret, ttl);
@@ -235,6 +237,15 @@ fn start_shards(config: &Config) -> Result<Vec<ShardHandle>, Failure> {
             })
         })
         .collect()
+}
+
+/// Ports for media of single sessions on `/metrics` and the system page.
+fn watch_ports(platform: &Arc<Platform>, pool: &Arc<PortPool>) {
+    let pairs = pool.pairs();
+    platform.metrics.indicator("media_rtp_ports", "", "Pairs of ports for devices and calls", move || pairs as f64);
+    let pool = pool.clone();
+    let in_use = move || (pool.pairs() - pool.free()) as f64;
+    platform.metrics.indicator("media_rtp_ports_in_use", "", "Those of them that a session has", in_use);
 }
 
 /// Brings the shards' counters to `/metrics` and the system page.

@@ -86,6 +86,28 @@ impl Config {
         }
     }
 
+    fn check_rtp_ports(&self, errors: &mut ConfigErrors) {
+        let media = &self.media;
+        let range = media.rtp_first_port..=media.rtp_last_port;
+        let even = u32::from(media.rtp_first_port).next_multiple_of(2);
+        if media.rtp_first_port < 1024 || even + 1 > u32::from(media.rtp_last_port) {
+            errors.add(
+                "media.rtp_first_port",
+                "and media.rtp_last_port must enclose an even port and the next one, from 1024 on.",
+            );
+        }
+        for (key, port) in [
+            ("media.udp_port", media.udp_port),
+            ("media.tcp_port", media.tcp_port),
+            ("server.http_listen", self.server.http_listen.port()),
+            ("server.https_listen", self.server.https_listen.port()),
+        ] {
+            if port != 0 && range.contains(&port) {
+                errors.add(key, "is among the ports from media.rtp_first_port to media.rtp_last_port.");
+            }
+        }
+    }
+
     fn check_ports(&self, errors: &mut ConfigErrors) {
         let mut users = HashMap::new();
         for (key, port) in [
@@ -103,6 +125,7 @@ impl Config {
         if u32::from(self.media.udp_port) + u32::from(self.media.shards) > 65_536 {
             errors.add("media.udp_port", "leaves no room below 65536 for a port for every shard.");
         }
+        self.check_rtp_ports(errors);
         for address in &self.media.advertise {
             if address.is_unspecified() || address.is_multicast() {
                 errors.add("media.advertise", format!("names {address}, which clients cannot send to."));

@@ -69,6 +69,10 @@ pub struct Media {
     pub udp_port: u16,
     /// Passive ICE over TCP.
     pub tcp_port: u16,
+    /// Ports for media of devices and calls that have ports of their own (SIP, GB/T 28181): UDP and TCP,
+    /// in pairs of an even one and the next.
+    pub rtp_first_port: u16,
+    pub rtp_last_port: u16,
     /// 0 chooses: one up to four cores, then one for every four.
     pub shards: u16,
     /// Addresses offered to clients; empty means all local ones.
@@ -223,6 +227,8 @@ impl Default for Media {
         Self {
             udp_port: 7882,
             tcp_port: 7881,
+            rtp_first_port: 30_000,
+            rtp_last_port: 30_999,
             shards: 0,
             advertise: Vec::new(),
             gop_cache_seconds: 10,

@@ -41,7 +41,8 @@ pub async fn run(bench: Forward) -> Result<(), Failure> {
     let mut probe = Helper::start(&load(&["--subscribers", "1", "--echo", &echo_address], "probe")).await?;
     probe.line().await?;
     let (publishers, pps, payload) = (bench.publishers.to_string(), bench.pps.to_string(), bench.payload.to_string());
-    let sending = ["--publishers", &publishers, "--pps", &pps, "--payload", &payload];
+    let picture = bench.picture.to_string();
+    let sending = ["--publishers", &publishers, "--pps", &pps, "--payload", &payload, "--picture", &picture];
     let mut sending = Helper::start(&load(&sending, "p")).await?;
     sending.line().await?;
     sending.say("send").await?;
@@ -110,7 +111,8 @@ async fn janus(bench: &Forward, url: &str, pid: u32) -> Result<(f64, f64), Failu
     let (publishers, subscribers) = (bench.publishers.to_string(), bench.subscribers.to_string());
     let (pps, payload) = (bench.pps.to_string(), bench.payload.to_string());
     let common = ["load", "--url", url, "--key", KEY, "--secret", SECRET, "--janus", &publishers, "--name", "j"];
-    let sending = ["--publishers", &publishers, "--pps", &pps, "--payload", &payload];
+    let picture = bench.picture.to_string();
+    let sending = ["--publishers", &publishers, "--pps", &pps, "--payload", &payload, "--picture", &picture];
     let mut sending = Helper::start(&[&common[..], &sending].concat()).await?;
     sending.line().await?;
     sending.say("send").await?;

@@ -279,10 +279,11 @@ fn total(clients: &[Client]) -> Counts {
     total
 }
 
-/// Sends pictures of one packet each at an even pace, every publisher at its own part of the period.
+/// Sends pictures at an even pace, the packets of one together, every publisher at its own part of the period.
 fn send(load: &Load, publishing: Vec<(Box<SrtpPair>, UdpSocket)>, keyframe: &AtomicBool) {
     let mut streams: Vec<_> = publishing.into_iter().map(|it| (it, Rollover::default(), 0u16, 0u64)).collect();
-    let period = 1_000_000_000 / u64::from(load.pps.max(1));
+    let picture = load.picture.max(1);
+    let period = 1_000_000_000 * u64::from(picture) / u64::from(load.pps.max(1));
     let step = period / streams.len().max(1) as u64;
     let start = monotonic_ns();
     let mut packet = Vec::with_capacity(2048);
@@ -295,25 +296,39 @@ fn send(load: &Load, publishing: Vec<(Box<SrtpPair>, UdpSocket)>, keyframe: &Ato
             if is_keyframe {
                 *next_keyframe = now + KEYFRAME_EVERY;
             }
-            *sequence = sequence.wrapping_add(1);
-            let header = RtpHeader {
-                marker: true,
-                payload_type: PUBLISHED,
-                sequence: *sequence,
-                timestamp: (now / 1000 * 9 / 100) as u32,
-                ssrc: 1000 + number as u32,
-                csrc_count: 0,
-            };
-            packet.clear();
-            write_header(&mut packet, &header, &[]);
-            let head = packet.len();
-            // A slice that begins a picture, then the time.
-            packet.extend_from_slice(if is_keyframe { &[0x65, 0x88, 0x84] } else { &[0x41, 0x9a, 0x02] });
-            packet.extend_from_slice(&now.to_be_bytes());
-            packet.resize(head + load.payload.max(11), 0x5a);
-            srtp.outgoing.seal_rtp(&mut packet, 0, head, rollover.send(*sequence));
-            let _ = socket.send(&packet);
+            let timestamp = (now / 1000 * 9 / 100) as u32;
+            for part in 0..picture {
+                *sequence = sequence.wrapping_add(1);
+                let header = RtpHeader {
+                    marker: part + 1 == picture,
+                    payload_type: PUBLISHED,
+                    sequence: *sequence,
+                    timestamp,
+                    ssrc: 1000 + number as u32,
+                    csrc_count: 0,
+                };
+                packet.clear();
+                write_header(&mut packet, &header, &[]);
+                let head = packet.len();
+                packet.extend_from_slice(&begin(is_keyframe, part, picture));
+                // Then the time.
+                packet.extend_from_slice(&monotonic_ns().to_be_bytes());
+                packet.resize(head + load.payload.max(11), 0x5a);
+                srtp.outgoing.seal_rtp(&mut packet, 0, head, rollover.send(*sequence));
+                let _ = socket.send(&packet);
+            }
         }
+    }
+}
+
+/// How the payload of a picture's packet begins: a slice, whole or in fragments (RFC 6184 5.8).
+fn begin(is_keyframe: bool, part: u32, parts: u32) -> [u8; 3] {
+    let slice = if is_keyframe { 5 } else { 1 };
+    match part {
+        0 if parts == 1 => [0x60 | slice, 0x88, 0x84],
+        0 => [0x7c, 0x80 | slice, 0x88],
+        last if last + 1 == parts => [0x7c, 0x40 | slice, 0x5a],
+        _ => [0x7c, slice, 0x5a],
     }
 }
 

@@ -49,6 +49,9 @@ pub struct Forward {
     /// Bytes of payload.
     #[arg(long, default_value_t = 1176)]
     pub payload: usize,
+    /// Packets of a picture, sent together.
+    #[arg(long, default_value_t = 1)]
+    pub picture: u32,
     #[arg(long, value_enum, default_value_t = Clients::Full)]
     pub clients: Clients,
     /// The WebSocket of a Janus that is to do the same in the same run, as `scripts/bench-janus.sh` starts it, and
@@ -114,6 +117,9 @@ pub struct Load {
     pub pps: u32,
     #[arg(long, default_value_t = 1176)]
     pub payload: usize,
+    /// Packets of a picture, sent together.
+    #[arg(long, default_value_t = 1)]
+    pub picture: u32,
     #[arg(long, value_enum, default_value_t = Clients::Full)]
     pub clients: Clients,
     /// Note how long each packet took, and likewise through this echo.

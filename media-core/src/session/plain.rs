@@ -89,6 +89,10 @@ pub struct RtpPeer {
     pub timeout: Option<Duration>,
 }
 
+/// A connection of somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotExpected;
+
 /// Which ports of ours a session has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalPorts {
@@ -336,17 +340,21 @@ impl PlainRtp {
         }
     }
 
-    /// A TCP connection of its port has come up; says whether it is taken.
-    pub fn connected(&mut self, path: Path, from: SocketAddr) -> bool {
+    /// A TCP connection of its port has come up. Where it is taken, returns the one that makes room for it: the
+    /// oldest that has brought nothing, so that those who say nothing keep nobody out.
+    pub fn connected(&mut self, path: Path, from: SocketAddr) -> Result<Option<Path>, NotExpected> {
         let expected = match self.peer.trust {
             Trust::Any => true,
             Trust::Host | Trust::Address => self.peer.rtp.is_some_and(|address| address.ip() == from.ip()),
         };
-        let room = self.connections.len() < MAX_CONNECTIONS;
-        if expected && room {
-            self.connections.push(path);
+        if !expected {
+            return Err(NotExpected);
         }
-        expected && room
+        let full = self.connections.len() >= MAX_CONNECTIONS;
+        let silent = self.connections.iter().position(|known| Some(*known) != self.rtp.from).filter(|_| full);
+        let displaced = silent.map(|at| self.connections.remove(at));
+        self.connections.push(path);
+        Ok(displaced)
     }
 
     pub fn paths(&self) -> &[Path] {

@@ -320,15 +320,18 @@ impl ShardCore {
             return;
         };
         let before = transport.is_connected();
-        if let Session::Rtp(session) = &mut transport.session
-            && session.connected(path, from)
-        {
-            self.paths.insert(path, at);
-            if !before {
-                self.transport_connected(at.key, now);
-            }
-        } else {
+        let Session::Rtp(session) = &mut transport.session else { return };
+        let Ok(displaced) = session.connected(path, from) else {
             self.lost_paths.push(path);
+            return;
+        };
+        if let Some(displaced) = displaced {
+            self.paths.remove(&displaced);
+            self.lost_paths.push(displaced);
+        }
+        self.paths.insert(path, at);
+        if !before {
+            self.transport_connected(at.key, now);
         }
     }
 

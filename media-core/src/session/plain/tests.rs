@@ -163,8 +163,9 @@ fn of_tcp_connections_the_one_that_speaks_is_used() {
     let mut session = PlainRtp::new(LocalPorts::Tcp(PortKey::next()), now);
     let peer = RtpPeer { rtp: Some(address(1, 9)), trust: Trust::Host, ..RtpPeer::default() };
     session.configure(&peer, [96].into_iter(), now);
-    assert!(!session.connected(Path::Tcp(1), address(66, 1)), "another host");
-    assert!(session.connected(Path::Tcp(2), address(1, 1)) && session.connected(Path::Tcp(3), address(1, 2)));
+    assert_eq!(session.connected(Path::Tcp(1), address(66, 1)), Err(NotExpected), "another host");
+    assert_eq!(session.connected(Path::Tcp(2), address(1, 1)), Ok(None));
+    assert_eq!(session.connected(Path::Tcp(3), address(1, 2)), Ok(None));
     assert_eq!(session.rtp_path(), Some(Path::Tcp(2)), "the first, until one speaks");
     assert!(session.open_rtp(&mut packet(96, 1, 1), Path::Tcp(3), now).is_some());
     assert_eq!((session.rtp_path(), session.rtcp_path()), (Some(Path::Tcp(3)), Some(Path::Tcp(3))));
@@ -172,8 +173,12 @@ fn of_tcp_connections_the_one_that_speaks_is_used() {
     assert_eq!(session.rtp_path(), Some(Path::Tcp(2)));
     let events: Vec<String> = std::iter::from_fn(|| session.poll_event()).map(|event| format!("{event:?}")).collect();
     assert_eq!(events, ["Connected", "Disconnected"]);
-    assert!(session.connected(Path::Tcp(4), address(1, 3)) && session.connected(Path::Tcp(5), address(1, 4)));
-    assert!(session.connected(Path::Tcp(6), address(1, 5)) && !session.connected(Path::Tcp(7), address(1, 6)));
+    assert!(session.open_rtp(&mut packet(96, 1, 2), Path::Tcp(2), now).is_some());
+    for number in 4..7 {
+        assert_eq!(session.connected(Path::Tcp(number), address(1, 3)), Ok(None));
+    }
+    assert_eq!(session.connected(Path::Tcp(7), address(1, 6)), Ok(Some(Path::Tcp(4))), "the oldest that is silent");
+    assert_eq!(session.rtp_path(), Some(Path::Tcp(2)));
 }
 
 proptest! {

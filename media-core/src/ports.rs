@@ -101,9 +101,9 @@ impl PortPool {
     /// When no pair is free, rested, and free of other programs.
     pub fn udp(self: &Arc<Self>, with_rtcp: bool) -> Result<UdpPair, PortsError> {
         let ((rtp, rtcp, dual), lease) = self.bind(|port| {
-            let (rtp, dual) = bind_udp(port)?;
-            let rtcp = if with_rtcp { Some(bind_udp(port + 1)?.0) } else { None };
-            Ok((rtp, rtcp, dual))
+            let rtp = bind_udp(port)?;
+            let rtcp = if with_rtcp { Some(bind_udp(port + 1)?.socket) } else { None };
+            Ok((rtp.socket, rtcp, rtp.dual))
         })?;
         Ok(UdpPair { rtp, rtcp, dual, lease })
     }

@@ -15,11 +15,27 @@ use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc_shared::TransportProtocol;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The handshake crate keys its connections by address; ours has exactly one,
 /// and the real path may change under it, so a constant stands in.
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
+
+/// A handshake that does not end in this time has failed.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(20);
+/// The same after something went wrong in it.
+const AFTER_TROUBLE: Duration = Duration::from_secs(3);
+/// The longest handshake message that is taken: a chain of certificates.
+const MAX_MESSAGE: u32 = 64 << 10;
+
+/// Record types, RFC 5246 6.2.1.
+const CHANGE_CIPHER: u8 = 20;
+const HANDSHAKE: u8 = 22;
+const APPLICATION: u8 = 23;
+/// Handshake messages that go in the clear, RFC 5246 7.4 and RFC 6347 4.3.2.
+const CLIENT_HELLO: u8 = 1;
+const CLIENT_MESSAGES: [u8; 4] = [CLIENT_HELLO, 11, 15, 16];
+const SERVER_MESSAGES: [u8; 6] = [2, 3, 11, 12, 13, 14];
 
 #[derive(Debug, thiserror::Error)]
 pub enum DtlsError {
@@ -88,13 +104,29 @@ pub struct Dtls {
     connected: bool,
     /// We began the handshake.
     active: bool,
+    /// Since when there is one.
+    began: Option<Instant>,
+    /// What went wrong in it last, and since when. It may be a stranger's doing: the peer still has time.
+    trouble: Option<(Instant, String)>,
+    /// The random number of the client that has shown our cookie: another one's greeting is somebody else's.
+    greeted: Option<[u8; 32]>,
+}
+
+/// What a client's greeting says of who sends it: its random number, and whether it shows a cookie. Nothing for
+/// a later part of one that came in parts.
+fn greeting(message: &[u8], offset: u32) -> Option<([u8; 32], bool)> {
+    let (_version, rest) = message.split_first_chunk::<2>().filter(|_| offset == 0)?;
+    let (random, rest) = rest.split_first_chunk::<32>()?;
+    let (session, rest) = rest.split_first()?;
+    let cookie = rest.get(usize::from(*session)).is_some_and(|length| *length > 0);
+    Some((*random, cookie))
 }
 
 impl Dtls {
     pub fn new(identity: Arc<DtlsIdentity>) -> Self {
         let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9);
         let endpoint = Endpoint::new(local, TransportProtocol::UDP, Some(identity.config.clone()));
-        Self { endpoint, connected: false, active: false }
+        Self { endpoint, connected: false, active: false, began: None, trouble: None, greeted: None }
     }
 
     /// The side that begins the handshake; its first packets wait in [`Self::poll_transmit`].
@@ -104,11 +136,73 @@ impl Dtls {
         endpoint
             .connect(now, PEER, identity.active.clone(), None)
             .map_err(|error| DtlsError::Handshake(error.to_string()))?;
-        Ok(Self { endpoint, connected: false, active: true })
+        Ok(Self { endpoint, connected: false, active: true, began: Some(now), trouble: None, greeted: None })
     }
 
     pub fn is_connected(&self) -> bool {
         self.connected
+    }
+
+    /// Whether a datagram may be the peer's at this moment, by what can be read of it. Addresses can be forged:
+    /// what nobody authenticates must not end anything (RFC 6347 4.1.2.7). Before the handshake that is a
+    /// client's greeting, during it handshake messages, after it encrypted records; never a plain alert.
+    fn is_plausible(&self, datagram: &[u8]) -> bool {
+        let mut rest = datagram;
+        while let Some((head, after)) = rest.split_first_chunk::<13>() {
+            let [kind, major, minor, e0, e1, .., l0, l1] = *head;
+            let Some((body, after)) = after.split_at_checked(usize::from(u16::from_be_bytes([l0, l1]))) else {
+                return false;
+            };
+            rest = after;
+            let fits = match (kind, u16::from_be_bytes([e0, e1])) {
+                (CHANGE_CIPHER, 0) => !self.connected && self.began.is_some() && body == [1],
+                (HANDSHAKE, 0) => !self.connected && self.is_expected(body),
+                (CHANGE_CIPHER..=APPLICATION, 1) => self.began.is_some(),
+                _ => false,
+            };
+            if !fits || major != 0xfe || !matches!(minor, 0xfd | 0xff) {
+                return false;
+            }
+        }
+        rest.is_empty() && !datagram.is_empty()
+    }
+
+    /// Whether a plain record holds handshake messages, or parts of some, that the other side sends. A stranger who
+    /// makes up a client's later messages at the right moment is not told apart from it.
+    fn is_expected(&self, mut record: &[u8]) -> bool {
+        let number = |bytes: [u8; 3]| u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
+        while let Some((head, after)) = record.split_first_chunk::<12>() {
+            let [kind, l0, l1, l2, _, _, o0, o1, o2, f0, f1, f2] = *head;
+            let (length, offset, part) = (number([l0, l1, l2]), number([o0, o1, o2]), number([f0, f1, f2]));
+            let known = match (self.active, self.began) {
+                (false, None) => kind == CLIENT_HELLO,
+                (false, Some(_)) => CLIENT_MESSAGES.contains(&kind),
+                (true, _) => SERVER_MESSAGES.contains(&kind),
+            };
+            let Some((message, after)) = after.split_at_checked(part as usize) else { return false };
+            let other = kind == CLIENT_HELLO
+                && self.greeted.is_some_and(|random| greeting(message, offset).is_some_and(|(it, _)| it != random));
+            if !known || other || offset + part > length || length > MAX_MESSAGE {
+                return false;
+            }
+            record = after;
+        }
+        record.is_empty()
+    }
+
+    /// Why the handshake will not succeed, if that is so by now.
+    pub fn failure(&self, now: Instant) -> Option<String> {
+        if self.connected {
+            return None;
+        }
+        let since = |at: Instant| now.saturating_duration_since(at);
+        match &self.trouble {
+            Some((at, what)) if since(*at) > AFTER_TROUBLE => Some(what.clone()),
+            _ if self.began.is_some_and(|at| since(at) > HANDSHAKE_WITHIN) => {
+                Some("the DTLS handshake with the peer did not end".into())
+            }
+            _ => None,
+        }
     }
 
     /// Feeds one datagram. `fingerprint` is what the peer's description announced.
@@ -119,10 +213,24 @@ impl Dtls {
         now: Instant,
         out: &mut Vec<DtlsOutput>,
     ) -> Result<(), DtlsError> {
-        let events = self
-            .endpoint
-            .read(now, PEER, None, BytesMut::from(datagram))
-            .map_err(|error| DtlsError::Handshake(error.to_string()))?;
+        if !self.is_plausible(datagram) {
+            return Ok(());
+        }
+        self.began.get_or_insert(now);
+        let shown =
+            datagram.get(13 + 12..).filter(|_| datagram.first_chunk::<14>().is_some_and(|it| it[13] == CLIENT_HELLO));
+        let shown = shown.and_then(|message| greeting(message, 0)).filter(|(_, cookie)| *cookie);
+        let events = match self.endpoint.read(now, PEER, None, BytesMut::from(datagram)) {
+            Ok(events) => events,
+            Err(error) => {
+                let what = DtlsError::Handshake(error.to_string()).to_string();
+                self.trouble.get_or_insert((now, what));
+                return Ok(());
+            }
+        };
+        if let Some((random, _)) = shown.filter(|_| !self.active) {
+            self.greeted.get_or_insert(random);
+        }
         for event in events {
             match event {
                 EndpointEvent::ApplicationData(data) => out.push(DtlsOutput::Application(data)),
@@ -154,7 +262,12 @@ impl Dtls {
         if self.endpoint.get_connection_state(PEER).is_none() {
             return Ok(());
         }
-        self.endpoint.handle_timeout(PEER, now).map_err(|error| DtlsError::Handshake(error.to_string()))
+        let result = self.endpoint.handle_timeout(PEER, now);
+        if self.connected {
+            // There is nothing left to be repeated.
+            return Ok(());
+        }
+        result.map_err(|error| DtlsError::Handshake(error.to_string()))
     }
 
     /// Queues a close_notify.
@@ -194,3 +307,6 @@ impl Dtls {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

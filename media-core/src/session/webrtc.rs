@@ -215,6 +215,12 @@ impl WebRtc {
             self.fail(error.to_string());
             return;
         }
+        if self.state == State::Connecting
+            && let Some(why) = self.dtls.failure(now)
+        {
+            self.fail(why);
+            return;
+        }
         if self.data.poll_timeout().is_some_and(|at| at <= now) {
             self.data.handle_timeout(now);
         }

@@ -37,8 +37,19 @@ pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// A UDP socket on all addresses, IPv6 and IPv4 where the system has both.
-pub(crate) fn bind_udp(port: u16) -> io::Result<(UdpSocket, bool)> {
+/// A UDP socket on all addresses.
+pub(crate) struct Bound {
+    pub socket: UdpSocket,
+    /// Of IPv6, and used for IPv4 too.
+    pub dual: bool,
+    /// Bytes of its buffers for receiving and for sending.
+    pub buffers: (usize, usize),
+    /// Several datagrams of one peer are read at once.
+    pub grouped: bool,
+}
+
+/// Binds a UDP socket on all addresses, of IPv6 and IPv4 where the system has both.
+pub(crate) fn bind_udp(port: u16) -> io::Result<Bound> {
     let six = || -> io::Result<Socket> {
         let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_only_v6(false)?;
@@ -56,9 +67,8 @@ pub(crate) fn bind_udp(port: u16) -> io::Result<(UdpSocket, bool)> {
     };
     let buffers = grow_buffers(&socket);
     let grouped = set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1);
-    tracing::debug!(port, receive = buffers.0, send = buffers.1, grouped, "UDP socket: bytes of its buffers");
     socket.set_nonblocking(true)?;
-    Ok((UdpSocket::from_std(socket.into()), dual))
+    Ok(Bound { socket: UdpSocket::from_std(socket.into()), dual, buffers, grouped })
 }
 
 /// Asks for large buffers, beyond the system's limit where that is allowed; returns the sizes that were

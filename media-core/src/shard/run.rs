@@ -2,7 +2,7 @@
 
 use super::config::ShardConfig;
 use super::core::ShardCore;
-use super::net::{DATAGRAM, LISTENER, READ_BATCH, Receiver, Sender, UDP, WAKER, bind_udp};
+use super::net::{Bound, DATAGRAM, LISTENER, READ_BATCH, Receiver, Sender, UDP, WAKER, bind_udp};
 use super::ports::{News, Ports};
 use super::tcp::{Connections, Left, bind_tcp, parse_frames};
 use super::{Command, Inbox, ShardHandle, ShardStats};
@@ -26,8 +26,9 @@ const PORT_READS_A_TURN: usize = 4;
 
 pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
     let poll = Poll::new()?;
-    let (mut udp, dual) = bind_udp(config.udp_port)?;
+    let Bound { socket: mut udp, dual, buffers, grouped } = bind_udp(config.udp_port)?;
     let udp_port = udp.local_addr()?.port();
+    tracing::info!(port = udp_port, receive = buffers.0, send = buffers.1, grouped, "UDP socket: bytes of its buffers");
     poll.registry().register(&mut udp, UDP, Interest::READABLE)?;
     let listener = match config.tcp_port {
         Some(port) => {

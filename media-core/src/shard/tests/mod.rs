@@ -1,6 +1,7 @@
 //! What a shard does, in virtual time.
 
 mod fed;
+mod hostile;
 mod network;
 mod plain;
 mod sections;

@@ -1,0 +1,160 @@
+//! Handshakes between both of our sides, with what others put between them.
+
+use super::*;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::time::Duration;
+
+struct Pair {
+    client: Dtls,
+    server: Dtls,
+    fingerprint: String,
+    now: Instant,
+    identity: Arc<DtlsIdentity>,
+    outputs: (Vec<DtlsOutput>, Vec<DtlsOutput>),
+}
+
+impl Pair {
+    fn new() -> Self {
+        let identity = Arc::new(DtlsIdentity::generate().unwrap());
+        let now = Instant::now();
+        Self {
+            client: Dtls::begin(&identity, now).unwrap(),
+            server: Dtls::new(identity.clone()),
+            fingerprint: identity.fingerprint().to_owned(),
+            now,
+            identity,
+            outputs: (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// Everything that waits on both sides arrives once; before each datagram, `between` meddles with the
+    /// side that gets it, which is the server's when the flag says so.
+    fn exchange(&mut self, mut between: impl FnMut(&mut Dtls, bool, Instant)) -> bool {
+        let to_server: Vec<BytesMut> = std::iter::from_fn(|| self.client.poll_transmit()).collect();
+        let to_client: Vec<BytesMut> = std::iter::from_fn(|| self.server.poll_transmit()).collect();
+        for datagram in &to_server {
+            between(&mut self.server, true, self.now);
+            self.server.handle(datagram, &self.fingerprint, self.now, &mut self.outputs.1).unwrap();
+        }
+        for datagram in &to_client {
+            between(&mut self.client, false, self.now);
+            self.client.handle(datagram, &self.fingerprint, self.now, &mut self.outputs.0).unwrap();
+        }
+        !to_server.is_empty() || !to_client.is_empty()
+    }
+
+    fn settle(&mut self, mut between: impl FnMut(&mut Dtls, bool, Instant)) {
+        for _ in 0..60 {
+            if !self.exchange(&mut between) {
+                self.now += Duration::from_millis(250);
+                for side in [&mut self.client, &mut self.server] {
+                    if side.poll_timeout().is_some_and(|at| at <= self.now) {
+                        side.handle_timeout(self.now).unwrap();
+                    }
+                }
+            }
+            if self.client.is_connected() && self.server.is_connected() {
+                return;
+            }
+        }
+        panic!("the handshake did not end");
+    }
+
+    /// Application data goes through, both ways.
+    fn talks(&mut self) {
+        self.outputs = (Vec::new(), Vec::new());
+        self.client.send(b"to the server", self.now).unwrap();
+        self.server.send(b"to the client", self.now).unwrap();
+        while self.exchange(|_, _, _| {}) {}
+        let said = |outputs: &[DtlsOutput]| match outputs {
+            [DtlsOutput::Application(data)] => data.to_vec(),
+            _ => Vec::new(),
+        };
+        assert_eq!(said(&self.outputs.1), b"to the server");
+        assert_eq!(said(&self.outputs.0), b"to the client");
+    }
+}
+
+/// What somebody who knows only the addresses can send: records of all kinds and epochs with nonsense in them,
+/// and the beginning of a handshake of his own.
+fn nonsense(random: &mut StdRng, stranger: &DtlsIdentity) -> Vec<u8> {
+    let mut bytes = vec![0; random.random_range(13..300)];
+    random.fill(&mut bytes[..]);
+    let kind = [20, 21, 22, 23, 25][random.random_range(0..5)];
+    let epoch = random.random_range(0..3u8);
+    let minor = [0xfd, 0xff][random.random_range(0..2)];
+    bytes[..5].copy_from_slice(&[kind, 0xfe, minor, 0, epoch]);
+    let body = bytes.len() - 13;
+    if random.random_bool(0.8) {
+        bytes[11..13].copy_from_slice(&(body as u16).to_be_bytes());
+    }
+    if kind == 22 && body >= 12 && random.random_bool(0.8) {
+        // A whole message by its lengths, but of a kind that clients do not send, or send first.
+        bytes[13] = [0, 1, 2, 3, 12, 13, 14, 20][random.random_range(0..8)];
+        let length = (body as u32 - 12).to_be_bytes();
+        bytes[14..17].copy_from_slice(&length[1..]);
+        bytes[17..19].copy_from_slice(&u16::from(random.random_range(0..8u8)).to_be_bytes());
+        bytes[19..22].copy_from_slice(&[0, 0, 0]);
+        bytes[22..25].copy_from_slice(&length[1..]);
+    }
+    if random.random_bool(0.05) {
+        let mut other = Dtls::begin(stranger, Instant::now()).unwrap();
+        bytes = other.poll_transmit().unwrap().to_vec();
+    }
+    bytes
+}
+
+#[test]
+fn both_sides_agree() {
+    let mut pair = Pair::new();
+    pair.settle(|_, _, _| {});
+    pair.talks();
+}
+
+#[test]
+fn records_of_strangers_after_the_handshake_change_nothing() {
+    let mut random = StdRng::seed_from_u64(5);
+    let mut pair = Pair::new();
+    pair.settle(|_, _, _| {});
+    let stranger = pair.identity.clone();
+    for round in 0..3_000 {
+        let record = nonsense(&mut random, &stranger);
+        let (fingerprint, now) = (pair.fingerprint.clone(), pair.now);
+        let mut outputs = Vec::new();
+        for side in [&mut pair.client, &mut pair.server] {
+            side.handle(&record, &fingerprint, now, &mut outputs).unwrap();
+            assert!(outputs.is_empty(), "{round}: {:?}", record.get(..16));
+            while side.poll_transmit().is_some() {}
+        }
+        if round % 100 == 0 {
+            pair.now += Duration::from_millis(500);
+            for side in [&mut pair.client, &mut pair.server] {
+                side.handle_timeout(pair.now).unwrap();
+            }
+            pair.talks();
+        }
+    }
+}
+
+#[test]
+fn records_of_strangers_during_the_handshake_do_not_end_it() {
+    let mut random = StdRng::seed_from_u64(6);
+    for _ in 0..100 {
+        let mut pair = Pair::new();
+        let stranger = DtlsIdentity::generate().unwrap();
+        let fingerprint = pair.fingerprint.clone();
+        pair.settle(|side, is_server, now| {
+            if !is_server {
+                return;
+            }
+            let record = nonsense(&mut random, &stranger);
+            // Before the client has shown our cookie nobody can tell whose greeting is whose.
+            let is_greeting = record[0] == HANDSHAKE && record.get(13) == Some(&CLIENT_HELLO);
+            if !is_greeting || side.greeted.is_some() {
+                side.handle(&record, &fingerprint, now, &mut Vec::new()).unwrap();
+            }
+        });
+        pair.talks();
+    }
+}

@@ -75,6 +75,8 @@ pub(super) struct ShardCore {
     pub(super) timers: BinaryHeap<Reverse<(Instant, TransportKey)>>,
     /// Subscriptions with packets that wait their turn.
     pub(super) bursting: VecDeque<SubAt>,
+    /// When the next of them may leave.
+    next_burst: Instant,
     /// Tracks with a subscription that may start at a later moment.
     pub(super) delayed: Vec<(Instant, TrackKey)>,
     /// Fed tracks with a keyframe request that was too soon after another.
@@ -114,6 +116,7 @@ impl ShardCore {
             rooms: KeyMap::default(),
             timers: BinaryHeap::new(),
             bursting: VecDeque::new(),
+            next_burst: now,
             delayed: Vec::new(),
             held_back: Vec::new(),
             next_levels: now + LEVELS_EVERY,
@@ -123,10 +126,10 @@ impl ShardCore {
     }
 
     /// When [`Self::handle_timeout`] has something to do, unless something else comes first.
-    pub fn poll_timeout(&self, now: Instant) -> Instant {
+    pub fn poll_timeout(&self) -> Instant {
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
         let delayed = self.delayed.iter().chain(&self.held_back).map(|(at, _)| *at).min();
-        let burst = (!self.bursting.is_empty()).then(|| now + BURST_EVERY);
+        let burst = (!self.bursting.is_empty()).then_some(self.next_burst);
         [timer, delayed, burst].into_iter().flatten().fold(self.next_levels, Instant::min)
     }
 
@@ -134,7 +137,10 @@ impl ShardCore {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.finish_rest(now);
         self.guarded("starting subscriptions", |core| core.start_delayed(now));
-        self.guarded("sending cached groups", |core| core.send_bursts(now));
+        if now >= self.next_burst {
+            self.next_burst = now + BURST_EVERY;
+            self.guarded("sending what waits its turn", |core| core.send_bursts(now));
+        }
         self.guarded("asking for keyframes", |core| core.serve_held_back(now));
         self.timers(now);
         if now >= self.next_levels {

@@ -348,7 +348,7 @@ impl Rig {
     pub fn advance(&mut self, time: Duration) {
         let end = self.now + time;
         loop {
-            let next = self.core.poll_timeout(self.now).max(self.now + Duration::from_micros(100));
+            let next = self.core.poll_timeout().max(self.now + Duration::from_micros(100));
             if next > end {
                 self.now = end;
                 return;

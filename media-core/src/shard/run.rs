@@ -130,7 +130,7 @@ impl Shard {
         let mut readable = true;
         loop {
             let now = Instant::now();
-            let until = self.core.poll_timeout(now);
+            let until = self.core.poll_timeout();
             let until =
                 self.connections.poll_timeout().map_or(until, |at| at.min(until)).saturating_duration_since(now);
             let timeout = if more { Duration::ZERO } else { until };
@@ -190,18 +190,16 @@ impl Shard {
                 }
                 let count = receiver.fill(&self.udp);
                 readable = count == READ_BATCH;
-                let now = Instant::now();
                 for index in 0..count {
                     let Some((source, datagrams)) = receiver.message(index) else { continue };
                     for bytes in datagrams {
-                        self.datagram(bytes, Path::Udp(source), source, now);
+                        self.datagram(bytes, Path::Udp(source), source, Instant::now());
                     }
                 }
+                self.serve_due();
             }
             self.read_ports(&mut receiver);
-            let now = Instant::now();
-            self.core.handle_timeout(now);
-            self.make_room(now);
+            self.serve_due();
             self.flush();
             self.await_room(poll.registry());
             self.close_lost(poll.registry());
@@ -228,14 +226,13 @@ impl Shard {
                 let Some(open) = self.ports.udp(port) else { break };
                 let count = receiver.fill(open.socket);
                 more = count == READ_BATCH;
-                let now = Instant::now();
                 for index in 0..count {
                     let Some((source, datagrams)) = receiver.message(index) else { continue };
                     for bytes in datagrams {
-                        self.core.datagram(bytes, Path::Port(port, source), source, now);
-                        self.make_room(now);
+                        self.datagram(bytes, Path::Port(port, source), source, Instant::now());
                     }
                 }
+                self.serve_due();
                 if !more {
                     break;
                 }
@@ -373,6 +370,15 @@ impl Shard {
         match socket {
             None => registry.reregister(&mut self.udp, UDP, interest).is_ok(),
             Some(port) => self.ports.await_room(port, interest, registry),
+        }
+    }
+
+    /// What is due by now; also between the parts of a long turn, so that those who wait for their turn go on.
+    fn serve_due(&mut self) {
+        let now = Instant::now();
+        if self.core.poll_timeout() <= now {
+            self.core.handle_timeout(now);
+            self.make_room(now);
         }
     }
 

@@ -16,6 +16,9 @@ const KEY: &str = "bench";
 const SECRET: &str = "bench-secret-of-a-server-that-lives-a-minute";
 /// More than this a packet, at one packet a flush, and the machine is too busy for the run to count.
 const VOID_FLOOR: f64 = 5.0;
+/// Packets this much later than an echo show that something still waits.
+const LATE_MS: f64 = 20.0;
+const SURGE_SECONDS: u64 = 5;
 const WARM_UP: Duration = Duration::from_secs(3);
 
 pub async fn run(bench: Forward) -> Result<(), Failure> {
@@ -51,6 +54,14 @@ pub async fn run(bench: Forward) -> Result<(), Failure> {
     for helper in [&mut watching, &mut probe] {
         helper.say("measure").await?;
     }
+    let mut hostile = match bench.hostile {
+        Some(pps) => Some(Helper::start(&["hostile", "--to", &server.media, "--pps", &pps.to_string()]).await?),
+        None => None,
+    };
+    if let Some(hostile) = &mut hostile {
+        hostile.line().await?;
+    }
+    let log_before = server.log_bytes();
     let (before, cpu_before) = (server.metrics().await?, Cpu::of(server.pid)?);
     sleep(Duration::from_secs(bench.seconds)).await;
     let (after, cpu) = (server.metrics().await?, Cpu::of(server.pid)?.since(cpu_before));
@@ -58,6 +69,17 @@ pub async fn run(bench: Forward) -> Result<(), Failure> {
     probe.say("report").await?;
     let (watched, probed) = (watching.line().await?, probe.line().await?);
     let count = |name: &str| metric(&after, name) - metric(&before, name);
+    if let Some(mut hostile) = hostile {
+        hostile.say("stop").await?;
+        let said = hostile.line().await?;
+        report.note("hostile_per_second", number(&said, "sent") / bench.seconds as f64);
+        report.note("garbage_per_second", count("media_garbage") / bench.seconds as f64);
+        report.bar("answered_bytes", number(&said, "answered_bytes"), 0.0);
+        report.bar("log_kb_per_second", (server.log_bytes() - log_before) as f64 / 1e3 / bench.seconds as f64, 1.0);
+    }
+    if let Some(times) = bench.surge {
+        surge(times, &server, &mut sending, &mut watching, &mut probe, &mut report).await?;
+    }
     for helper in [watching, probe, sending, echo] {
         helper.stop().await;
     }
@@ -81,7 +103,13 @@ pub async fn run(bench: Forward) -> Result<(), Failure> {
         report.note("floor_us", floor);
     }
     report.note("packets_per_message", sent / messages.max(1.0));
-    report.bar("ratio_to_floor", a_packet(cpu.total()) / floor, ratio_limit);
+    let ratio = a_packet(cpu.total()) / floor;
+    if bench.hostile.is_some() {
+        // It holds the work for the others, too.
+        report.note("ratio_to_floor", ratio);
+    } else {
+        report.bar("ratio_to_floor", ratio, ratio_limit);
+    }
     report.bar("loss", loss, 0.0001);
     report.bar("broken", number(&watched, "broken"), 0.0);
     report.bar("streams_missing", (bench.subscribers * bench.publishers) as f64 - number(&watched, "streams"), 0.0);
@@ -91,7 +119,9 @@ pub async fn run(bench: Forward) -> Result<(), Failure> {
     report.note("echo_p50_ms", echo_p50);
     report.note("echo_p99_ms", echo_p99);
     report.note("added_p50_ms", p50 - echo_p50);
-    report.bar("added_p99_ms", p99 - echo_p99, 2.0);
+    // The last one of a picture's packets waits for all of them to all subscribers, and they take that long at least.
+    let at_once = (bench.picture.max(1) - 1) as f64 * bench.subscribers as f64 * floor / 1000.0;
+    report.bar("added_p99_ms", p99 - echo_p99, 2.0 + at_once);
     report.bar("rss_per_subscriber_kb", memory / bench.subscribers.max(1) as f64, 150.0);
     report.bar("connect_cpu_ms_per_100", connecting.total() / 1000.0 * 100.0 / bench.subscribers.max(1) as f64, 500.0);
     report.note("allocs_per_packet", count("media_allocations") / sent.max(1.0));
@@ -104,6 +134,50 @@ pub async fn run(bench: Forward) -> Result<(), Failure> {
     }
     println!("{}", serde_json::to_string(&report)?);
     if report.is_ok() { Ok(()) } else { Err("a bar was missed".into()) }
+}
+
+/// More than can be forwarded for five seconds, and how many it takes until a whole one is without loss and late
+/// packets.
+async fn surge(
+    times: u32,
+    server: &Server,
+    sending: &mut Helper,
+    watching: &mut Helper,
+    probe: &mut Helper,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    watching.say("measure").await?;
+    let before = Cpu::of(server.pid)?;
+    sending.say(&format!("times {times}")).await?;
+    sleep(Duration::from_secs(SURGE_SECONDS)).await;
+    watching.say("report").await?;
+    let during = watching.line().await?;
+    let cpu = Cpu::of(server.pid)?.since(before);
+    sending.say("times 1").await?;
+    let mut seconds = 0;
+    while seconds < 60 {
+        for helper in [&mut *watching, &mut *probe] {
+            helper.say("measure").await?;
+        }
+        sleep(Duration::from_secs(1)).await;
+        seconds += 1;
+        let mut said = Vec::new();
+        for helper in [&mut *watching, &mut *probe] {
+            helper.say("report").await?;
+            said.push(helper.line().await?);
+        }
+        let [watched, probed] = &said[..] else { break };
+        let lost = number(watched, "expected") - number(watched, "packets");
+        let late = number(probed, "p99_ms") - number(probed, "echo_p99_ms");
+        if number(watched, "packets") > 0.0 && lost == 0.0 && late < LATE_MS {
+            break;
+        }
+    }
+    report.note("surge_packets_per_second", number(&during, "packets") / SURGE_SECONDS as f64);
+    report.note("surge_loss", 1.0 - number(&during, "packets") / number(&during, "expected").max(1.0));
+    report.note("surge_core_percent", cpu.total() / (SURGE_SECONDS as f64 * 1e4));
+    report.bar("recovery_s", f64::from(seconds), 10.0);
+    Ok(())
 }
 
 /// What Janus takes for the same: microseconds of CPU a packet, and the share that was lost.
@@ -189,6 +263,8 @@ struct Server {
     pid: u32,
     http: u16,
     signal: String,
+    /// Where it takes media.
+    media: String,
     folder: PathBuf,
 }
 
@@ -214,7 +290,14 @@ impl Server {
             .kill_on_drop(true)
             .spawn()?;
         let pid = child.id().ok_or("the server has ended")?;
-        let server = Self { child, pid, http, signal: format!("ws://127.0.0.1:{http}"), folder };
+        let server = Self {
+            child,
+            pid,
+            http,
+            signal: format!("ws://127.0.0.1:{http}"),
+            media: format!("127.0.0.1:{media}"),
+            folder,
+        };
         for _ in 0..300 {
             if server.get("/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
                 return Ok(server);
@@ -231,6 +314,10 @@ impl Server {
         let mut answer = Vec::new();
         timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await??;
         Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    fn log_bytes(&self) -> u64 {
+        std::fs::metadata(self.folder.join("log")).map_or(0, |file| file.len())
     }
 
     async fn metrics(&self) -> Result<String, Failure> {

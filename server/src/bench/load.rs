@@ -16,7 +16,7 @@ use rongtong_signaling::token::{TokenMinter, TokenRequest};
 use serde_json::json;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -30,6 +30,8 @@ const ECHO_EVERY: Duration = Duration::from_millis(5);
 enum Order {
     Add(Box<Client>),
     Send,
+    /// So many times the packets from now on.
+    Times(u64),
     Measure,
     Report,
 }
@@ -87,7 +89,11 @@ pub async fn run(load: Load) -> Result<(), Failure> {
                 Some("send") => order(Order::Send),
                 Some("measure") => order(Order::Measure),
                 Some("report") => order(Order::Report),
-                Some(_) => {}
+                Some(other) => {
+                    if let Some(times) = other.strip_prefix("times ").and_then(|times| times.parse().ok()) {
+                        order(Order::Times(times));
+                    }
+                }
                 None => return Ok(()),
             },
         }
@@ -198,7 +204,7 @@ fn serve(load: &Load, mut poll: Poll, inbox: &mpsc::Receiver<Order>) -> Result<(
     let mut publishing: Vec<(Box<SrtpPair>, UdpSocket)> = Vec::new();
     let mut events = Events::with_capacity(1024);
     let (mut said_ready, mut before) = (false, Counts::default());
-    let keyframe = Arc::new(AtomicBool::new(true));
+    let (keyframe, times) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(1)));
     let echo = load.echo.map(Echo::new).transpose()?;
     loop {
         let now = Instant::now();
@@ -237,9 +243,10 @@ fn serve(load: &Load, mut poll: Poll, inbox: &mpsc::Receiver<Order>) -> Result<(
                         publishing.extend(client.take_srtp().map(|srtp| (srtp, UdpSocket::from(socket))));
                     }
                     let (load, publishing) = (load.clone(), std::mem::take(&mut publishing));
-                    let keyframe = keyframe.clone();
-                    std::thread::spawn(move || send(&load, publishing, &keyframe));
+                    let (keyframe, times) = (keyframe.clone(), times.clone());
+                    std::thread::spawn(move || send(&load, publishing, &keyframe, &times));
                 }
+                Order::Times(more) => times.store(more, Ordering::Relaxed),
                 Order::Measure => {
                     before = total(&clients);
                     clients.iter_mut().filter_map(|client| client.times.as_mut()).for_each(Times::clear);
@@ -280,7 +287,7 @@ fn total(clients: &[Client]) -> Counts {
 }
 
 /// Sends pictures at an even pace, the packets of one together, every publisher at its own part of the period.
-fn send(load: &Load, publishing: Vec<(Box<SrtpPair>, UdpSocket)>, keyframe: &AtomicBool) {
+fn send(load: &Load, publishing: Vec<(Box<SrtpPair>, UdpSocket)>, keyframe: &AtomicBool, times: &AtomicU64) {
     let mut streams: Vec<_> = publishing.into_iter().map(|it| (it, Rollover::default(), 0u16, 0u64)).collect();
     let picture = load.picture.max(1);
     let period = 1_000_000_000 * u64::from(picture) / u64::from(load.pps.max(1));
@@ -297,7 +304,8 @@ fn send(load: &Load, publishing: Vec<(Box<SrtpPair>, UdpSocket)>, keyframe: &Ato
                 *next_keyframe = now + KEYFRAME_EVERY;
             }
             let timestamp = (now / 1000 * 9 / 100) as u32;
-            for part in 0..picture {
+            let pictures = times.load(Ordering::Relaxed) as u32;
+            for part in (0..pictures).flat_map(|_| 0..picture) {
                 *sequence = sequence.wrapping_add(1);
                 let header = RtpHeader {
                     marker: part + 1 == picture,
@@ -335,7 +343,8 @@ fn begin(is_keyframe: bool, part: u32, parts: u32) -> [u8; 3] {
 /// How long a datagram takes to an echo and back, at the pace of media.
 struct Echo {
     socket: UdpSocket,
-    shared: Arc<(AtomicBool, std::sync::Mutex<Times>)>,
+    /// How often it was begun or ended, and how long the datagrams took since.
+    shared: Arc<(AtomicU64, std::sync::Mutex<Times>)>,
 }
 
 impl Echo {
@@ -343,16 +352,16 @@ impl Echo {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.connect(address)?;
         socket.set_read_timeout(Some(Duration::from_millis(500)))?;
-        let shared = Arc::new((AtomicBool::new(false), std::sync::Mutex::new(Times::default())));
+        let shared = Arc::new((AtomicU64::new(0), std::sync::Mutex::new(Times::default())));
         Ok(Self { socket, shared })
     }
 
     fn begin(&self) {
-        self.shared.0.store(true, Ordering::SeqCst);
+        let turn = self.shared.0.fetch_add(1, Ordering::SeqCst) + 1;
         let (Ok(sending), Ok(receiving)) = (self.socket.try_clone(), self.socket.try_clone()) else { return };
         let (on_send, on_receive) = (self.shared.clone(), self.shared.clone());
         std::thread::spawn(move || {
-            while on_send.0.load(Ordering::SeqCst) {
+            while on_send.0.load(Ordering::SeqCst) == turn {
                 let mut packet = [0x5a; 1200];
                 packet[..8].copy_from_slice(&monotonic_ns().to_be_bytes());
                 let _ = sending.send(&packet);
@@ -361,7 +370,7 @@ impl Echo {
         });
         std::thread::spawn(move || {
             let mut packet = [0; 2048];
-            while on_receive.0.load(Ordering::SeqCst) {
+            while on_receive.0.load(Ordering::SeqCst) == turn {
                 let Ok(length) = receiving.recv(&mut packet) else { continue };
                 let Some(sent) = packet.get(..length).and_then(|packet| packet.first_chunk::<8>()) else { continue };
                 let took = Duration::from_nanos(monotonic_ns().saturating_sub(u64::from_be_bytes(*sent)));
@@ -373,7 +382,7 @@ impl Echo {
     }
 
     fn end(&self) -> Times {
-        self.shared.0.store(false, Ordering::SeqCst);
-        self.shared.1.lock().map(|times| times.clone()).unwrap_or_default()
+        self.shared.0.fetch_add(1, Ordering::SeqCst);
+        self.shared.1.lock().map(|mut times| std::mem::take(&mut *times)).unwrap_or_default()
     }
 }

@@ -6,6 +6,7 @@
 mod client;
 mod floor;
 mod forward;
+mod hostile;
 mod janus;
 mod load;
 mod report;
@@ -23,6 +24,9 @@ pub enum Bench {
     /// The least that sending costs: packets sealed and sent, and nothing else. Part of `forward`.
     #[command(hide = true)]
     Floor(Floor),
+    /// Sends what is nobody's. Part of `forward`.
+    #[command(hide = true)]
+    Hostile(Hostile),
     /// Sends back every datagram.
     #[command(hide = true)]
     Echo,
@@ -63,6 +67,13 @@ pub struct Forward {
     /// How long is measured.
     #[arg(long, default_value_t = 10)]
     pub seconds: u64,
+    /// After that, five seconds of so many times the packets, more than can be forwarded: how long does it take
+    /// until all is well again?
+    #[arg(long)]
+    pub surge: Option<u32>,
+    /// Datagrams a second that are nobody's, sent to the media port all the while.
+    #[arg(long)]
+    pub hostile: Option<u32>,
 }
 
 /// What a subscriber does with packets.
@@ -102,6 +113,14 @@ pub struct Floor {
 }
 
 #[derive(Args, Clone, Debug)]
+pub struct Hostile {
+    #[arg(long)]
+    pub to: SocketAddr,
+    #[arg(long)]
+    pub pps: u32,
+}
+
+#[derive(Args, Clone, Debug)]
 pub struct Load {
     #[arg(long)]
     pub url: String,
@@ -137,6 +156,7 @@ pub async fn run(bench: Bench) -> Result<(), Failure> {
     match bench {
         Bench::Forward(forward) => forward::run(forward).await,
         Bench::Floor(floor) => blocking(move || floor::run(&floor)).await,
+        Bench::Hostile(hostile) => blocking(move || hostile::run(&hostile)).await,
         Bench::Echo => blocking(floor::echo).await,
         Bench::Sink { sockets } => blocking(move || floor::sink(sockets)).await,
         Bench::Load(load) => load::run(load).await,

@@ -6,8 +6,9 @@
 
 use super::Path;
 
-/// Packets at which it is time to send.
-pub const FULL: usize = 512;
+/// Packets at which it is time to send: several of one picture to each of some hundred viewers, so that they
+/// go as one message each.
+pub const FULL: usize = 2048;
 /// Bytes that wait at most, when the system takes nothing.
 pub const MAX_BYTES: usize = 4 << 20;
 /// No packet.

@@ -86,25 +86,15 @@ impl Config {
         }
     }
 
+    /// Other ports of ours may lie among them: they are passed over.
     fn check_rtp_ports(&self, errors: &mut ConfigErrors) {
         let media = &self.media;
-        let range = media.rtp_first_port..=media.rtp_last_port;
         let even = u32::from(media.rtp_first_port).next_multiple_of(2);
         if media.rtp_first_port < 1024 || even + 1 > u32::from(media.rtp_last_port) {
             errors.add(
                 "media.rtp_first_port",
                 "and media.rtp_last_port must enclose an even port and the next one, from 1024 on.",
             );
-        }
-        for (key, port) in [
-            ("media.udp_port", media.udp_port),
-            ("media.tcp_port", media.tcp_port),
-            ("server.http_listen", self.server.http_listen.port()),
-            ("server.https_listen", self.server.https_listen.port()),
-        ] {
-            if port != 0 && range.contains(&port) {
-                errors.add(key, "is among the ports from media.rtp_first_port to media.rtp_last_port.");
-            }
         }
     }
 

@@ -92,6 +92,14 @@ fn format_fingerprint(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
 
+/// The random number of a client whose greeting, first in these records, shows a cookie.
+fn shown_cookie(records: &[u8]) -> Option<[u8; 32]> {
+    let (_record, message) = records.split_first_chunk::<13>()?;
+    let (&[kind, _, _, _, _, _, o0, o1, o2, _, _, _], body) = message.split_first_chunk::<12>()?;
+    let begins = kind == CLIENT_HELLO && [o0, o1, o2] == [0; 3];
+    greeting(body, 0).filter(|(_, cookie)| begins && *cookie).map(|(random, _)| random)
+}
+
 pub enum DtlsOutput {
     Application(BytesMut),
     /// The handshake is done and the peer is who its description said.
@@ -143,28 +151,29 @@ impl Dtls {
         self.connected
     }
 
-    /// Whether a datagram may be the peer's at this moment, by what can be read of it. Addresses can be forged:
-    /// what nobody authenticates must not end anything (RFC 6347 4.1.2.7). Before the handshake that is a
-    /// client's greeting, during it handshake messages, after it encrypted records; never a plain alert.
-    fn is_plausible(&self, datagram: &[u8]) -> bool {
+    /// The records of a datagram that may be the peer's at this moment, by what can be read of them. Addresses
+    /// can be forged: what nobody authenticates must not end anything (RFC 6347 4.1.2.7). Before the handshake
+    /// that is a client's greeting, during it handshake messages, after it encrypted records, those of a
+    /// repeated end of the handshake among them; never a plain alert.
+    fn plausible(&self, datagram: &[u8]) -> BytesMut {
+        let mut plausible = BytesMut::new();
         let mut rest = datagram;
         while let Some((head, after)) = rest.split_first_chunk::<13>() {
             let [kind, major, minor, e0, e1, .., l0, l1] = *head;
-            let Some((body, after)) = after.split_at_checked(usize::from(u16::from_be_bytes([l0, l1]))) else {
-                return false;
-            };
-            rest = after;
+            let length = usize::from(u16::from_be_bytes([l0, l1]));
+            let (Some(record), Some(body)) = (rest.get(..13 + length), after.get(..length)) else { break };
             let fits = match (kind, u16::from_be_bytes([e0, e1])) {
                 (CHANGE_CIPHER, 0) => !self.connected && self.began.is_some() && body == [1],
                 (HANDSHAKE, 0) => !self.connected && self.is_expected(body),
                 (CHANGE_CIPHER..=APPLICATION, 1) => self.began.is_some(),
                 _ => false,
             };
-            if !fits || major != 0xfe || !matches!(minor, 0xfd | 0xff) {
-                return false;
+            if fits && major == 0xfe && matches!(minor, 0xfd | 0xff) {
+                plausible.extend_from_slice(record);
             }
+            rest = rest.get(record.len()..).unwrap_or_default();
         }
-        rest.is_empty() && !datagram.is_empty()
+        plausible
     }
 
     /// Whether a plain record holds handshake messages, or parts of some, that the other side sends. A stranger who
@@ -213,14 +222,13 @@ impl Dtls {
         now: Instant,
         out: &mut Vec<DtlsOutput>,
     ) -> Result<(), DtlsError> {
-        if !self.is_plausible(datagram) {
+        let plausible = self.plausible(datagram);
+        if plausible.is_empty() {
             return Ok(());
         }
         self.began.get_or_insert(now);
-        let shown =
-            datagram.get(13 + 12..).filter(|_| datagram.first_chunk::<14>().is_some_and(|it| it[13] == CLIENT_HELLO));
-        let shown = shown.and_then(|message| greeting(message, 0)).filter(|(_, cookie)| *cookie);
-        let events = match self.endpoint.read(now, PEER, None, BytesMut::from(datagram)) {
+        let shown = shown_cookie(&plausible);
+        let events = match self.endpoint.read(now, PEER, None, plausible) {
             Ok(events) => events,
             Err(error) => {
                 let what = DtlsError::Handshake(error.to_string()).to_string();
@@ -228,7 +236,7 @@ impl Dtls {
                 return Ok(());
             }
         };
-        if let Some((random, _)) = shown.filter(|_| !self.active) {
+        if let Some(random) = shown.filter(|_| !self.active) {
             self.greeted.get_or_insert(random);
         }
         for event in events {

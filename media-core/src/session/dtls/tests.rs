@@ -11,6 +11,8 @@ struct Pair {
     fingerprint: String,
     now: Instant,
     identity: Arc<DtlsIdentity>,
+    /// So many datagrams that the server sends once it is done get lost.
+    lost_ends: usize,
     outputs: (Vec<DtlsOutput>, Vec<DtlsOutput>),
 }
 
@@ -24,6 +26,7 @@ impl Pair {
             fingerprint: identity.fingerprint().to_owned(),
             now,
             identity,
+            lost_ends: 0,
             outputs: (Vec::new(), Vec::new()),
         }
     }
@@ -32,7 +35,12 @@ impl Pair {
     /// side that gets it, which is the server's when the flag says so.
     fn exchange(&mut self, mut between: impl FnMut(&mut Dtls, bool, Instant)) -> bool {
         let to_server: Vec<BytesMut> = std::iter::from_fn(|| self.client.poll_transmit()).collect();
-        let to_client: Vec<BytesMut> = std::iter::from_fn(|| self.server.poll_transmit()).collect();
+        let mut to_client: Vec<BytesMut> = std::iter::from_fn(|| self.server.poll_transmit()).collect();
+        if self.server.is_connected() {
+            let lost = self.lost_ends.min(to_client.len());
+            to_client.drain(..lost);
+            self.lost_ends -= lost;
+        }
         for datagram in &to_server {
             between(&mut self.server, true, self.now);
             self.server.handle(datagram, &self.fingerprint, self.now, &mut self.outputs.1).unwrap();
@@ -109,6 +117,43 @@ fn nonsense(random: &mut StdRng, stranger: &DtlsIdentity) -> Vec<u8> {
 fn both_sides_agree() {
     let mut pair = Pair::new();
     pair.settle(|_, _, _| {});
+    pair.talks();
+}
+
+/// A browser's greeting of today does not fit one datagram, and its parts are repeated.
+#[test]
+fn a_greeting_in_parts_is_taken_again_and_again() {
+    let mut greeting = vec![0xfe, 0xfd];
+    greeting.extend_from_slice(&[9; 32]);
+    greeting.extend_from_slice(&[0, 20]);
+    greeting.extend_from_slice(&[5; 20]);
+    greeting.resize(1_400, 0x77);
+    let part = |offset: usize, end: usize, number: u8| {
+        let (length, size) = ((greeting.len() as u32).to_be_bytes(), ((end - offset) as u32).to_be_bytes());
+        let mut record = vec![HANDSHAKE, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, number, 0, 0];
+        record.extend_from_slice(&[&[CLIENT_HELLO], &length[1..], &[0, 1, 0], &(offset as u16).to_be_bytes()].concat());
+        record.extend_from_slice(&size[1..]);
+        record.extend_from_slice(&greeting[offset..end]);
+        let body = (record.len() - 13) as u16;
+        record[11..13].copy_from_slice(&body.to_be_bytes());
+        record
+    };
+    let mut server = Dtls::new(Arc::new(DtlsIdentity::generate().unwrap()));
+    for round in 0..4 {
+        for (offset, end) in [(0, 1_100), (1_100, 1_400)] {
+            let record = part(offset, end, round);
+            assert_eq!(server.plausible(&record).len(), record.len(), "{round} {offset}");
+            let _ = server.handle(&record, "", Instant::now(), &mut Vec::new());
+        }
+    }
+}
+
+#[test]
+fn a_lost_end_of_the_handshake_is_repeated() {
+    let mut pair = Pair::new();
+    pair.lost_ends = 3;
+    pair.settle(|_, _, _| {});
+    assert_eq!(pair.lost_ends, 0);
     pair.talks();
 }
 

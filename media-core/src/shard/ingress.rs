@@ -428,11 +428,6 @@ impl ShardCore {
             if sub.paused || !sub.is_placed() || !fan.readers.include(sub) {
                 continue;
             }
-            if !sub.burst.is_empty() {
-                // Packets queue behind those that wait, so that order holds.
-                sub.wait(packet, timestamp);
-                continue;
-            }
             if video {
                 let target = targets.get(sub.wish.min(layers - 1)).copied().flatten().unwrap_or(layer);
                 if sub.current != Some(target) {
@@ -441,6 +436,8 @@ impl ShardCore {
                         && !sub.waits_for_better(layer, layers, now)
                     {
                         if ready_for_media(sub, &self.transports, now) {
+                            // What still waits is of the layer that it leaves, and before this picture.
+                            sub.burst.clear();
                             let clock = |layer: usize| states.get(layer).and_then(|layer| layer.clock);
                             let clocks = sub.current.and_then(clock).zip(clock(layer));
                             sub.switch(layer, packet, timestamp, clocks, frame_ticks, now);
@@ -455,7 +452,8 @@ impl ShardCore {
             if sub.current != Some(layer) {
                 continue;
             }
-            if !sub.may_send(millisecond) {
+            // Packets queue behind those of the layer that wait, so that order holds.
+            if !sub.burst.is_empty() || !sub.may_send(millisecond) {
                 if sub.wait(packet, timestamp) {
                     waiting.push(at);
                 }

@@ -3,7 +3,7 @@
 use super::{delta, key};
 use crate::media::{Codec, CodecParams, Keyframes};
 use crate::rtp::packet::RtpHeader;
-use crate::rtp::rtcp::{self, Rtcp, SenderReport};
+use crate::rtp::rtcp::{self, ReportBlock, Rtcp, SenderReport};
 use crate::rtp::vp8::{Descriptor, PictureId};
 use crate::shard::Command;
 use crate::shard::rig::{PT, Rig, h264};
@@ -146,4 +146,36 @@ fn capture_times_meet_at_a_switch_and_nothing_is_reported_that_would_be_taken_ba
     let [before, at, after] = [switched - 1, switched, switched + 1].map(|index| got[index].header.timestamp);
     assert_eq!(after.wrapping_sub(at), 3000);
     assert_eq!(at.wrapping_sub(before), 9000);
+}
+
+/// Where the line loses much, packets wait their turn; those of other layers are not among them.
+#[test]
+fn packets_that_wait_are_of_one_layer() {
+    let (mut rig, publisher, _, viewer) = meeting(h264());
+    let report = |rig: &mut Rig| {
+        let block = ReportBlock { ssrc: 5000, fraction_lost: 64, ..ReportBlock::default() };
+        rig.send_rtcp(viewer, |out| rtcp::write_receiver_report(out, 1, &[block]));
+    };
+    // Each layer with numbers of its own, pictures of many packets all at once.
+    let first = [30_000u16, 60_000, 2_000];
+    let mut number = 0u16;
+    for picture in 0..60u16 {
+        if picture % 10 == 5 {
+            report(&mut rig);
+        }
+        for part in 0..12u16 {
+            for (index, first) in first.iter().enumerate() {
+                let payload = if picture % 20 == 0 && part == 0 { key(index as u8) } else { delta(index as u8) };
+                let sequence = first.wrapping_add(number);
+                layer(&mut rig, publisher, index, sequence, u32::from(picture) * 3000, &payload);
+            }
+            number += 1;
+        }
+        rig.pass(33);
+    }
+    let got = rig.got(viewer, 5000);
+    assert!(got.len() > 400, "{}", got.len());
+    assert!(got.windows(2).all(|pair| pair[1].header.sequence == pair[0].header.sequence.wrapping_add(1)));
+    let best = got.iter().skip(60).filter(|got| *got.payload.last().unwrap() == 2).count();
+    assert_eq!(best, got.len() - 60, "of the best layer alone");
 }

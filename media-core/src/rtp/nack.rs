@@ -98,7 +98,7 @@ impl NackGenerator {
     /// The packets to ask for now, at the round-trip time `rtt`; they count as asked for.
     pub fn poll(&mut self, now: Instant, rtt: Duration) -> SmallVec<[u16; 16]> {
         let mut due = SmallVec::new();
-        let Self { config, missing, abandoned, highest, .. } = self;
+        let Self { config, missing, abandoned, highest, overflowed } = self;
         let highest = highest.unwrap_or(0);
         let interval = rtt.max(config.min_interval);
         let max_age = config.max_age.max((rtt * 4).min(MOST_AGE));
@@ -111,6 +111,7 @@ impl NackGenerator {
             };
             if age > max_age || (ready && packet.tries >= config.max_tries) {
                 *abandoned = abandoned.saturating_add(1);
+                *overflowed = true;
                 return false;
             }
             if ready {
@@ -124,7 +125,7 @@ impl NackGenerator {
         due
     }
 
-    /// True once after too many packets were missing: ask for a keyframe instead.
+    /// True once after too many packets were missing, or one was asked for in vain: ask for a keyframe instead.
     pub fn overflowed(&mut self) -> bool {
         std::mem::take(&mut self.overflowed)
     }
@@ -193,6 +194,18 @@ mod tests {
         assert_eq!(nack.on_packet(2, now), Arrival::Recovered { tries: 0, after: None });
         assert!(nack.poll(now + MS * 50, RTT).is_empty());
         assert_eq!(nack.on_packet(2, now), Arrival::Stale);
+    }
+
+    #[test]
+    fn what_is_given_up_calls_for_a_keyframe_once() {
+        let now = Instant::now();
+        let mut nack = NackGenerator::default();
+        nack.on_packet(1, now);
+        nack.on_packet(3, now);
+        assert_eq!(nack.poll(now + MS * 10, RTT)[..], [2]);
+        assert!(!nack.overflowed());
+        assert!(nack.poll(now + MS * 1_100, RTT).is_empty());
+        assert_eq!((nack.overflowed(), nack.overflowed(), nack.abandoned()), (true, false, 1));
     }
 
     #[test]

@@ -155,6 +155,42 @@ async fn all_pass(lines: Vec<Line>, range: std::ops::RangeInclusive<u16>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_takes_no_connection_is_told_and_nothing_is_left() {
+    let rooms = Rooms::for_tests().unwrap();
+    let pool = PortPool::new(42_600..=42_601).unwrap();
+    let bridge = bridge(&rooms);
+    let nobody = tools::free_port();
+    let (peer, mut events) =
+        PlainPeer::open(&bridge.room, &bridge.from, &pool, Carrier::TcpActive(at(nobody).unwrap())).unwrap();
+    let event = tokio::time::timeout(Duration::from_secs(10), events.recv()).await.unwrap().unwrap();
+    let TransportEvent::Failed(why) = event else { panic!("{event:?}") };
+    assert!(why.starts_with(&format!("no TCP connection to 127.0.0.1:{nobody}: Connection refused")), "{why}");
+    drop(peer);
+    let (passive, _events) = PlainPeer::open(&bridge.room, &bridge.from, &pool, Carrier::TcpPassive).unwrap();
+    let full = PlainPeer::open(&bridge.room, &bridge.from, &pool, Carrier::Udp).err().unwrap().to_string();
+    assert_eq!(full, "all 1 pairs of ports 42600 to 42601 are in use or resting");
+    let mut strangers = Vec::new();
+    while rooms.shard_stats().await[0].tcp_connections < 4 {
+        strangers.push(std::net::TcpStream::connect(("127.0.0.1", passive.port().unwrap())).unwrap());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for _ in 0..20 {
+        strangers.push(std::net::TcpStream::connect(("127.0.0.1", passive.port().unwrap())).unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(rooms.shard_stats().await[0].tcp_connections, 4, "the newest four");
+    drop(passive);
+    for _ in 0..200 {
+        let stats = &rooms.shard_stats().await[0];
+        if (stats.transports, stats.tcp_connections) == (0, 0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("something is left: {:?}", rooms.shard_stats().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ffmpeg_and_gstreamer_send_and_receive_over_udp() {
     use Format::{H264, H265, Opus, Pcma, Pcmu};
     use Tool::{Ffmpeg, Gst};

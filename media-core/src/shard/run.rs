@@ -297,7 +297,11 @@ impl Shard {
         let token = token.0;
         if self.ports.is_connecting(token) {
             let Some(news) = self.ports.progress(token, &self.connections) else { return };
+            let failed = matches!(news, News::Failed(..));
             self.tell(news, registry);
+            if failed {
+                return self.connections.close(token, registry);
+            }
         }
         if event.is_writable() {
             self.connections.drain(token);

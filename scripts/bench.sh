@@ -3,7 +3,8 @@
 . "$(dirname "$0")/common.sh"
 scripts/build.sh release
 failed=0
-for load in "--subscribers 100 --pps 208" "--subscribers 50 --pps 1000" "--subscribers 300 --pps 208"; do
+for load in "--subscribers 100 --pps 208" "--subscribers 100 --pps 210 --picture 7" "--subscribers 50 --pps 1000" \
+  "--subscribers 300 --pps 208 --surge 40" "--subscribers 100 --pps 208 --hostile 20000"; do
   say "bench forward $load"
   # shellcheck disable=SC2086
   "$(cat .build/rongtong)" bench forward $load || failed=1

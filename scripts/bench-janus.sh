@@ -28,6 +28,8 @@ cat > "$folder/janus.transport.websockets.jcfg" << CONFIG
 general: { json = "compact" ws = true ws_port = 28188 ws_interface = "lo" wss = false }
 CONFIG
 echo 'general: {}' > "$folder/janus.plugin.videoroom.jcfg"
+# It dumps its memory when it is ended in the middle of a call.
+ulimit -c 0
 janus -F "$folder" -C "$folder/janus.jcfg" > "$folder/log" 2>&1 &
 janus=$!
 for _ in $(seq 50); do

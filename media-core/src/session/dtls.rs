@@ -34,6 +34,7 @@ const HANDSHAKE: u8 = 22;
 const APPLICATION: u8 = 23;
 /// Handshake messages that go in the clear, RFC 5246 7.4 and RFC 6347 4.3.2.
 const CLIENT_HELLO: u8 = 1;
+const HELLO_VERIFY: u8 = 3;
 const CLIENT_MESSAGES: [u8; 4] = [CLIENT_HELLO, 11, 15, 16];
 const SERVER_MESSAGES: [u8; 6] = [2, 3, 11, 12, 13, 14];
 
@@ -92,12 +93,18 @@ fn format_fingerprint(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
 
-/// The random number of a client whose greeting, first in these records, shows a cookie.
-fn shown_cookie(records: &[u8]) -> Option<[u8; 32]> {
+/// The first handshake message of these records, where it is of this kind and begins there.
+fn first_message(records: &[u8], kind: u8) -> Option<&[u8]> {
     let (_record, message) = records.split_first_chunk::<13>()?;
-    let (&[kind, _, _, _, _, _, o0, o1, o2, _, _, _], body) = message.split_first_chunk::<12>()?;
-    let begins = kind == CLIENT_HELLO && [o0, o1, o2] == [0; 3];
-    greeting(body, 0).filter(|(_, cookie)| begins && *cookie).map(|(random, _)| random)
+    let (&[is, _, _, _, _, _, o0, o1, o2, _, _, _], body) = message.split_first_chunk::<12>()?;
+    (records.first() == Some(&HANDSHAKE) && is == kind && [o0, o1, o2] == [0; 3]).then_some(body)
+}
+
+/// The cookie that a server asks for, where these records are that.
+fn asked_cookie(records: &[u8]) -> Option<&[u8]> {
+    let (_version, rest) = first_message(records, HELLO_VERIFY)?.split_first_chunk::<2>()?;
+    let (length, rest) = rest.split_first()?;
+    rest.get(..usize::from(*length))
 }
 
 pub enum DtlsOutput {
@@ -116,25 +123,26 @@ pub struct Dtls {
     began: Option<Instant>,
     /// What went wrong in it last, and since when. It may be a stranger's doing: the peer still has time.
     trouble: Option<(Instant, String)>,
-    /// The random number of the client that has shown our cookie: another one's greeting is somebody else's.
+    /// The cookie that we asked for. It goes to the peer's address, where a stranger does not read it.
+    cookie: Option<Vec<u8>>,
+    /// The random number of the client that has shown it: another one's greeting is somebody else's.
     greeted: Option<[u8; 32]>,
 }
 
-/// What a client's greeting says of who sends it: its random number, and whether it shows a cookie. Nothing for
-/// a later part of one that came in parts.
-fn greeting(message: &[u8], offset: u32) -> Option<([u8; 32], bool)> {
-    let (_version, rest) = message.split_first_chunk::<2>().filter(|_| offset == 0)?;
+/// What a client's greeting says of who sends it: its random number, and the cookie it shows.
+fn greeting(message: &[u8]) -> Option<([u8; 32], &[u8])> {
+    let (_version, rest) = message.split_first_chunk::<2>()?;
     let (random, rest) = rest.split_first_chunk::<32>()?;
     let (session, rest) = rest.split_first()?;
-    let cookie = rest.get(usize::from(*session)).is_some_and(|length| *length > 0);
-    Some((*random, cookie))
+    let (length, rest) = rest.get(usize::from(*session)..)?.split_first()?;
+    Some((*random, rest.get(..usize::from(*length))?))
 }
 
 impl Dtls {
     pub fn new(identity: Arc<DtlsIdentity>) -> Self {
         let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9);
         let endpoint = Endpoint::new(local, TransportProtocol::UDP, Some(identity.config.clone()));
-        Self { endpoint, connected: false, active: false, began: None, trouble: None, greeted: None }
+        Self { endpoint, connected: false, active: false, began: None, trouble: None, cookie: None, greeted: None }
     }
 
     /// The side that begins the handshake; its first packets wait in [`Self::poll_transmit`].
@@ -144,7 +152,15 @@ impl Dtls {
         endpoint
             .connect(now, PEER, identity.active.clone(), None)
             .map_err(|error| DtlsError::Handshake(error.to_string()))?;
-        Ok(Self { endpoint, connected: false, active: true, began: Some(now), trouble: None, greeted: None })
+        Ok(Self {
+            endpoint,
+            connected: false,
+            active: true,
+            began: Some(now),
+            trouble: None,
+            cookie: None,
+            greeted: None,
+        })
     }
 
     pub fn is_connected(&self) -> bool {
@@ -189,8 +205,8 @@ impl Dtls {
                 (true, _) => SERVER_MESSAGES.contains(&kind),
             };
             let Some((message, after)) = after.split_at_checked(part as usize) else { return false };
-            let other = kind == CLIENT_HELLO
-                && self.greeted.is_some_and(|random| greeting(message, offset).is_some_and(|(it, _)| it != random));
+            let is_other = |random| greeting(message).is_none_or(|(is, _)| is != random);
+            let other = kind == CLIENT_HELLO && offset == 0 && self.greeted.is_some_and(is_other);
             if !known || other || offset + part > length || length > MAX_MESSAGE {
                 return false;
             }
@@ -227,7 +243,8 @@ impl Dtls {
             return Ok(());
         }
         self.began.get_or_insert(now);
-        let shown = shown_cookie(&plausible);
+        let shown = first_message(&plausible, CLIENT_HELLO).and_then(greeting);
+        let shown = shown.filter(|(_, cookie)| Some(*cookie) == self.cookie.as_deref()).map(|(random, _)| random);
         let events = match self.endpoint.read(now, PEER, None, plausible) {
             Ok(events) => events,
             Err(error) => {
@@ -259,7 +276,14 @@ impl Dtls {
     }
 
     pub fn poll_transmit(&mut self) -> Option<BytesMut> {
-        self.endpoint.poll_transmit().map(|transmit| transmit.message)
+        let message = self.endpoint.poll_transmit()?.message;
+        if !self.active
+            && self.greeted.is_none()
+            && let Some(cookie) = asked_cookie(&message).filter(|cookie| !cookie.is_empty())
+        {
+            self.cookie = Some(cookie.to_vec());
+        }
+        Some(message)
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {

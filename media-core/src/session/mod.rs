@@ -18,7 +18,7 @@ use std::time::Instant;
 use webrtc::{SessionEvent, WebRtc};
 
 /// A port of one session's own, beside those that a shard's peers share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PortKey(u64);
 
 impl PortKey {

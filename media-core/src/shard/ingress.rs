@@ -436,8 +436,6 @@ impl ShardCore {
                         && !sub.waits_for_better(layer, layers, now)
                     {
                         if ready_for_media(sub, &self.transports, now) {
-                            // What still waits is of the layer that it leaves, and before this picture.
-                            sub.burst.clear();
                             let clock = |layer: usize| states.get(layer).and_then(|layer| layer.clock);
                             let clocks = sub.current.and_then(clock).zip(clock(layer));
                             sub.switch(layer, packet, timestamp, clocks, frame_ticks, now);

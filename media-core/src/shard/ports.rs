@@ -14,6 +14,9 @@ use std::net::SocketAddr;
 /// Tokens of ports; those of connections are counted up from a small number and never come here.
 const FIRST_PORT: usize = 1 << 56;
 
+/// Connections taken in at once at one port, more than wait there; what comes meanwhile is announced.
+const ACCEPTS_A_TURN: usize = 512;
+
 /// How a port is opened.
 pub(crate) enum Opening {
     /// A bound UDP socket, of IPv6 and IPv4 at once where `dual`.
@@ -115,20 +118,22 @@ impl Ports {
         let mut news = Vec::new();
         match self.open.get(&port) {
             Some(Port::Udp { .. }) if !self.readable.contains(&port) => self.readable.push(port),
-            Some(Port::Listening { listener, .. }) => loop {
-                match listener.accept() {
-                    Ok((stream, from)) => {
-                        let from = canonical(from);
-                        if let Some(connection) = connections.adopt(stream, from, registry) {
-                            news.push(News::Connected(port, connection, from));
+            Some(Port::Listening { listener, .. }) => {
+                for _ in 0..ACCEPTS_A_TURN {
+                    match listener.accept() {
+                        Ok((stream, from)) => {
+                            let from = canonical(from);
+                            if let Some(connection) = connections.adopt(stream, from, registry) {
+                                news.push(News::Connected(port, connection, from));
+                            }
                         }
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        // Another one's fault, or nothing more: whoever comes next is announced.
+                        Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                        Err(_) => break,
                     }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    // Another one's fault, or nothing more: whoever comes next is announced.
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(_) => break,
                 }
-            },
+            }
             _ => {}
         }
         news

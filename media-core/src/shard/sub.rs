@@ -323,7 +323,8 @@ impl Sub {
     }
 
     /// Moves to a layer at `packet`, which a decoder can start at. `clocks` are those of the layer it
-    /// leaves and of the one it goes to: with both the capture times of the two meet exactly.
+    /// leaves and of the one it goes to: with both the capture times of the two meet exactly. What still waits
+    /// is of the layer, or of the source, that it leaves, and goes no more.
     pub fn switch(
         &mut self,
         layer: usize,
@@ -334,6 +335,7 @@ impl Sub {
         now: Instant,
     ) {
         self.current = Some(layer);
+        self.burst.clear();
         let known = clocks.map(|(old, new)| {
             let passed = new.room_ns_at(timestamp, self.clock_rate) - old.room_ns;
             let ticks = (i128::from(passed) * i128::from(self.clock_rate) + 500_000_000).div_euclid(1_000_000_000);

@@ -117,6 +117,7 @@ fn nonsense(random: &mut StdRng, stranger: &DtlsIdentity) -> Vec<u8> {
 fn both_sides_agree() {
     let mut pair = Pair::new();
     pair.settle(|_, _, _| {});
+    assert!(pair.server.greeted.is_some(), "who showed our cookie");
     pair.talks();
 }
 
@@ -146,6 +147,32 @@ fn a_greeting_in_parts_is_taken_again_and_again() {
             let _ = server.handle(&record, "", Instant::now(), &mut Vec::new());
         }
     }
+}
+
+/// Somebody else's greeting with a cookie that he made up, before the peer's: it keeps nobody out.
+#[test]
+fn a_made_up_cookie_is_not_ours() {
+    let stranger = DtlsIdentity::generate().unwrap();
+    let greeting = Dtls::begin(&stranger, Instant::now()).unwrap().poll_transmit().unwrap();
+    // After version, random number and the empty session, with the lengths of record, message and part.
+    let mut forged = greeting.to_vec();
+    let at = 13 + 12 + 2 + 32 + 1;
+    assert_eq!(forged[at - 1..=at], [0, 0], "no session, no cookie");
+    forged[at] = 20;
+    forged.splice(at + 1..at + 1, [7; 20]);
+    for length in [12, 16, 24] {
+        forged[length] += 20;
+    }
+    let mut pair = Pair::new();
+    let (fingerprint, now) = (pair.fingerprint.clone(), pair.now);
+    assert_eq!(pair.server.plausible(&forged).len(), forged.len());
+    pair.server.handle(&forged, &fingerprint, now, &mut Vec::new()).unwrap();
+    assert!(pair.server.greeted.is_none());
+    while pair.server.poll_transmit().is_some() {}
+    pair.server.handle(&forged, &fingerprint, now, &mut Vec::new()).unwrap();
+    assert!(pair.server.greeted.is_none());
+    let honest = pair.client.poll_transmit().unwrap();
+    assert_eq!(pair.server.plausible(&honest).len(), honest.len());
 }
 
 #[test]

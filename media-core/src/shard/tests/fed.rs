@@ -24,7 +24,7 @@ fn track(rig: &mut Rig, keyframes: Keyframes) -> (TrackKey, Arc<SourceFeed>) {
 }
 
 /// Whether the adapter has been asked since the last time.
-fn asked(feed: &SourceFeed) -> bool {
+pub(super) fn asked(feed: &SourceFeed) -> bool {
     let notified: Notified<'_> = feed.keyframe.notified();
     let mut notified = std::pin::pin!(notified);
     notified.as_mut().enable()

@@ -5,6 +5,7 @@ use super::super::{
     ExtensionIds, PayloadMap, PeerConfig, ReceiveSection, SendSection, SessionInit, SourceFeed, SubKey, TrackConfig,
     TrackKey, TransportConfig, TransportInit, TransportKey,
 };
+use super::fed::asked;
 use super::*;
 use crate::ids::ParticipantSid;
 use crate::media::{Kind, Source};
@@ -117,11 +118,6 @@ fn asks(rig: &mut Rig) -> (TrackKey, Arc<SourceFeed>) {
     };
     rig.command(Command::AddTrack { key, config });
     (key, ask)
-}
-
-fn asked(ask: &SourceFeed) -> bool {
-    let mut notified = std::pin::pin!(ask.keyframe.notified());
-    notified.as_mut().enable()
 }
 
 /// The types of the RTCP packets that went by this path.

@@ -18,4 +18,5 @@ pub mod room;
 pub mod rtp;
 pub mod session;
 pub mod shard;
+pub mod tap;
 pub mod webrtc;

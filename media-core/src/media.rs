@@ -142,6 +142,8 @@ pub struct MediaPacket {
     /// Payload in the codec's RTP format, after header extensions and padding are gone.
     pub payload: Bytes,
     pub arrival: Instant,
+    /// When it was captured, as far as anybody knows ([`crate::clock::StreamClock`]): room time, ns since the Unix epoch.
+    pub room_ns: i64,
     pub level: Option<AudioLevel>,
     /// The RFC 2198 payload this one was unpacked from, for subscribers who take `opus/red`.
     pub red: Option<Bytes>,
@@ -171,22 +173,16 @@ pub struct SourcePacket {
     pub timestamp: u32,
     pub marker: bool,
     pub payload: Bytes,
+    /// Room time of its capture, ns, where the adapter knows it; else it is found by arrival and sender reports.
+    pub captured: Option<i64>,
+    /// Sound level, where it is known.
+    pub level: Option<AudioLevel>,
 }
 
-/// What a tap hands over.
-#[derive(Clone, Debug)]
-pub enum TapItem {
-    /// Where the track's RTP clock stands: `time` (extended, this tap's own numbering) was at
-    /// `room_ns`, room time in nanoseconds since the Unix epoch.
-    Clock {
-        time: u64,
-        room_ns: i64,
-    },
-    /// So many packets were dropped because the reader was behind.
-    Gap {
-        dropped: u64,
-    },
-    Packet(MediaPacket),
+impl SourcePacket {
+    pub fn new(sequence: u64, timestamp: u32, marker: bool, payload: Bytes) -> Self {
+        Self { sequence, timestamp, marker, payload, captured: None, level: None }
+    }
 }
 
 /// Whether a message may get lost on the way.

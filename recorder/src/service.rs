@@ -9,6 +9,7 @@ use crate::store::{self, Wanted};
 use crate::track::RecordingClock;
 use crate::writer::free_bytes;
 use parking_lot::Mutex;
+use rongtong_media_core::clock::RoomClock;
 use rongtong_media_core::ids::RoomName;
 use rongtong_media_core::room::{Room, RoomError, RoomOptions, Rooms, RoomsEvent};
 use rongtong_platform::Platform;
@@ -20,7 +21,7 @@ use rongtong_platform::store::recordings::{self, RecordingFilter, RecordingRow, 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// Where and how recordings are written.
 #[derive(Clone, Debug)]
@@ -270,7 +271,6 @@ impl Recorder {
             tokio::fs::remove_dir(&dir).await?;
             return Err(fault.into());
         }
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let session = Session {
             rooms: self.rooms.clone(),
             room,
@@ -280,7 +280,7 @@ impl Recorder {
             db: self.platform.db.clone(),
             options: self.options.clone(),
             metrics: self.platform.metrics.clone(),
-            clock: RecordingClock { started: Instant::now(), started_wall_ns: i128::try_from(wall).unwrap_or(0) },
+            clock: RecordingClock { started_ns: RoomClock::process().ns(Instant::now()) },
             _guest: guest,
         };
         let (this, ended_id) = (self.this.clone(), id.clone());

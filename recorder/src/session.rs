@@ -2,20 +2,20 @@
 
 use crate::disk::SharedDisk;
 use crate::service::RecorderOptions;
-use crate::track::{RecordingClock, SenderOffset, TrackFault, TrackRecorder};
+use crate::track::{RecordingClock, TrackFault, TrackRecorder};
 use crate::writer::{Job, Writing};
 use parking_lot::Mutex;
 use rongtong_media_core::ids::{Identity, ParticipantSid, TrackSid};
 use rongtong_media_core::media::{Kind, Source};
 use rongtong_media_core::room::{
     Holder, Join, LeaveReason, Membership, ParticipantKind, Permission, Room, RoomError, RoomEvent, Rooms, Tap,
-    TapItem, TrackInfo,
+    TrackInfo,
 };
 use rongtong_platform::clock::now_ms;
 use rongtong_platform::metrics::Metrics;
 use rongtong_platform::storage::Db;
 use rongtong_platform::store::recordings::{self, RecordingRow, RecordingTrackRow};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -264,7 +264,6 @@ impl Session {
             jobs,
             end: track_end,
             known: HashSet::new(),
-            senders: HashMap::new(),
             tasks: JoinSet::new(),
             next: 0,
         };
@@ -361,7 +360,6 @@ struct Following {
     jobs: mpsc::Sender<Job>,
     end: watch::Receiver<bool>,
     known: HashSet<TrackSid>,
-    senders: HashMap<Identity, SenderOffset>,
     tasks: JoinSet<()>,
     next: u32,
 }
@@ -389,8 +387,7 @@ impl Following {
                 return;
             }
         };
-        let sender = self.senders.entry(info.identity.clone()).or_default().clone();
-        let recorder = TrackRecorder::new(&info.spec.codec, self.clock, sender);
+        let recorder = TrackRecorder::new(&info.spec.codec, self.clock);
         let about = TrackAbout::of(info, &self.room);
         let track = self.next;
         self.next += 1;
@@ -425,36 +422,35 @@ impl Pump {
             self.tap.request_keyframe();
         }
         let mut end = self.end.clone();
+        let mut batch = Vec::new();
         loop {
-            let item = tokio::select! {
-                item = tokio::time::timeout(IDLE, self.tap.next()) => item,
+            let more = tokio::select! {
+                more = tokio::time::timeout(IDLE, self.tap.batch(&mut batch)) => more,
                 () = told(&mut end) => break,
             };
-            match item {
-                Ok(Some(TapItem::Packet(packet))) => recorder.packet(&packet),
-                Ok(Some(TapItem::Clock { time, room_ns })) => recorder.report(time, room_ns.into()),
-                Ok(Some(TapItem::Gap { dropped })) => recorder.gap(dropped),
-                Ok(None) => break,
+            match more {
+                Ok(true) => batch.drain(..).for_each(|item| recorder.take(item)),
+                Ok(false) => break,
                 Err(_) => recorder.idle(),
             }
             if recorder.take_keyframe_wish() {
                 self.tap.request_keyframe();
             }
-            if !self.drain(&mut recorder).await {
+            if !drain(&self.jobs, track, &mut recorder).await {
                 return;
             }
         }
         recorder.finish();
-        self.drain(&mut recorder).await;
+        drain(&self.jobs, track, &mut recorder).await;
     }
+}
 
-    /// False when nobody writes any more.
-    async fn drain(&self, recorder: &mut TrackRecorder) -> bool {
-        while let Some(output) = recorder.poll_output() {
-            if self.jobs.send(Job::Output { track: self.track, output }).await.is_err() {
-                return false;
-            }
+/// Hands on what a track puts out; false when nobody writes any more.
+async fn drain(jobs: &mpsc::Sender<Job>, track: u32, recorder: &mut TrackRecorder) -> bool {
+    while let Some(output) = recorder.poll_output() {
+        if jobs.send(Job::Output { track, output }).await.is_err() {
+            return false;
         }
-        true
     }
+    true
 }

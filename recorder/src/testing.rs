@@ -6,6 +6,7 @@ use crate::files::{PartEvent, RecordingFiles, media_path};
 use crate::fmp4::{Fragment, G711Law, Sample, SampleEntry};
 use crate::track::{Opened, Output, RecordingClock, TrackRecorder, Written};
 use bytes::Bytes;
+use rongtong_media_core::clock::RoomClock;
 use rongtong_media_core::media::MediaPacket;
 use rongtong_platform::config::Synchronous;
 use rongtong_platform::storage::Db;
@@ -104,13 +105,12 @@ fn annexb(bytes: &[u8]) -> Vec<Bytes> {
         .collect()
 }
 
-/// Packets of at most 1,200 bytes (RFC 6184 or 7798), that arrive when they are shown, in order.
+/// Packets of at most 1,200 bytes (RFC 6184 or 7798), that arrive when they are shown.
 pub fn packets(units: &[Unit], codec: &str, sequence: &mut u64, started: Instant) -> Vec<MediaPacket> {
     let first = units[0].0;
-    let mut arrival = started;
     let mut out = Vec::new();
     for (time, nals) in units {
-        arrival = arrival.max(started + Duration::from_micros(time.saturating_sub(first) * 100 / 9));
+        let arrival = started + Duration::from_micros(time.saturating_sub(first) * 100 / 9);
         let mut payloads: Vec<Bytes> = Vec::new();
         for nal in nals {
             if nal.len() <= 1200 {
@@ -140,11 +140,20 @@ pub fn packets(units: &[Unit], codec: &str, sequence: &mut u64, started: Instant
 }
 
 pub fn packet(sequence: u64, time: u64, marker: bool, payload: Bytes, arrival: Instant) -> MediaPacket {
-    MediaPacket { sequence, time, marker, payload, arrival, level: None, red: None }
+    let room_ns = RoomClock::anchored(started(), STARTED_NS).ns(arrival);
+    MediaPacket { sequence, time, marker, payload, arrival, room_ns, level: None, red: None }
+}
+
+const STARTED_NS: i64 = 1_700_000_000_000_000_000;
+
+/// When this test's recordings begin.
+pub fn started() -> Instant {
+    thread_local!(static STARTED: Instant = Instant::now());
+    STARTED.with(|started| *started)
 }
 
 pub fn recording_clock() -> RecordingClock {
-    RecordingClock { started: Instant::now(), started_wall_ns: 1_700_000_000_000_000_000 }
+    RecordingClock { started_ns: STARTED_NS }
 }
 
 /// Writes all that the track puts out into `dir`; the events say what became of it.

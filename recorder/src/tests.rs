@@ -86,11 +86,8 @@ impl Publisher {
                 batch.push((packet.marker, packet.payload));
             }
             let first = self.sent(&batch);
-            let source = |(n, (marker, payload)): (usize, &(bool, Bytes))| SourcePacket {
-                sequence: first + n as u64,
-                timestamp: (*from * 3600) as u32,
-                marker: *marker,
-                payload: payload.clone(),
+            let source = |(n, (marker, payload)): (usize, &(bool, Bytes))| {
+                SourcePacket::new(first + n as u64, (*from * 3600) as u32, *marker, payload.clone())
             };
             self.video.write(batch.iter().enumerate().map(source).collect());
             for half in 0..2 {
@@ -101,7 +98,7 @@ impl Publisher {
                 });
                 let timestamp = (number * 160) as u32;
                 let payload = tone.collect::<Vec<u8>>().into();
-                self.audio.write(vec![SourcePacket { sequence: number, timestamp, marker: false, payload }]);
+                self.audio.write(vec![SourcePacket::new(number, timestamp, false, payload)]);
             }
             *from += 1;
         }

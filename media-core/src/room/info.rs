@@ -189,6 +189,14 @@ impl TrackSpec {
             notice: String::new(),
         }
     }
+
+    /// The layer that a tile of this size has use for: the smallest that covers it. In the order of the
+    /// announcement, which is the shard's. A little too small is near enough to the eye.
+    pub fn layer_that_covers(&self, width: u32, height: u32) -> u8 {
+        let enough = |has: u32, wanted: u32| u64::from(has) * 10 >= u64::from(wanted) * 9;
+        let covers = |layer: &Layer| enough(layer.width, width) || enough(layer.height, height);
+        self.layers.iter().position(covers).map_or(2, |index| index as u8)
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -23,7 +23,8 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
-pub use crate::media::{DataKind, Keyframes, SourcePacket, TapItem};
+pub use crate::media::{DataKind, Keyframes, SourcePacket};
+pub use crate::tap::{Discontinuity, GapCause, LayerWish, TapItem, Wish};
 pub use event::{DataContent, DataMessage, LeaveReason, Quality, RoomEvent, Speaker, UserMessage};
 pub use inbox::DataReceiver;
 pub use info::{
@@ -33,7 +34,6 @@ pub use info::{
 pub use permission::Permission;
 pub use registry::{Rooms, RoomsEvent};
 pub use room::{Membership, ParticipantChange, Room, RoomError};
-pub(crate) use source::SourceClock;
 pub use source::TrackSource;
 pub use subscription::{Audience, Holder, Listed, Listener, MAX_SUBSCRIPTIONS, Subscription, SubscriptionEnd, Tracks};
 pub use tap::Tap;

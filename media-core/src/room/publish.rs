@@ -23,12 +23,11 @@ impl Room {
         keyframes: Keyframes,
     ) -> Result<TrackSource, RoomError> {
         let feed = Arc::new(SourceFeed::default());
-        let (info, key, clock) = {
+        let (info, key) = {
             let mut state = self.state.lock();
             let info = state.draft(sid, spec)?;
-            let clock = state.member(sid)?.clock.clone();
             let key = self.enter(&mut state, &info, keyframes, Some(feed.clone()), None)?;
-            (info, key, clock)
+            (info, key)
         };
         let (room, track) = (Arc::downgrade(self), info.sid.clone());
         let unpublish = move || {
@@ -41,7 +40,6 @@ impl Room {
             shard: self.shard.clone(),
             key,
             feed,
-            clock,
             unpublish: Some(Box::new(unpublish)),
             dropped: AtomicU64::new(0),
         })
@@ -109,6 +107,10 @@ impl Room {
         let published = member.tracks.get_mut(at).ok_or(RoomError::NoTrack)?;
         let mut fresh = (*published.info).clone();
         change(&mut fresh.spec);
+        if fresh.spec.codec != published.info.spec.codec {
+            let codec = Arc::new(fresh.spec.codec.clone());
+            self.shard.send(Command::Format { track: published.key, codec });
+        }
         published.info = Arc::new(fresh);
         let (updated, key) = (published.info.clone(), published.key);
         let participant = member.refresh();
@@ -135,6 +137,7 @@ impl Room {
             muted: spec.muted,
             keyframes,
             feed,
+            device: state.member(&info.participant)?.clock.clone(),
             ask,
         };
         // Before the room names it, so that who hears of it finds it on the shard.

@@ -26,8 +26,12 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// Must be called within a tokio runtime: each room has a small task there.
+    /// Must be called within a tokio runtime: each room has a small task there, and each shard one that
+    /// wakes the readers of taps.
     pub fn new(shards: Vec<ShardHandle>) -> Arc<Self> {
+        for shard in &shards {
+            tokio::spawn(shard.bell().clone().serve());
+        }
         Arc::new(Self {
             shards,
             rooms: Mutex::new(HashMap::new()),

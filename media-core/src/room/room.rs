@@ -6,8 +6,9 @@ use super::subscription::{Audience, Held, Subscription};
 use super::tell::Line;
 use super::{
     CodecPolicy, DataMessage, Join, Layout, LeaveReason, ParticipantInfo, ParticipantState, Permission, RoomEvent,
-    RoomInfo, RoomOptions, SourceClock, TrackInfo,
+    RoomInfo, RoomOptions, TrackInfo,
 };
+use crate::clock::DeviceClock;
 use crate::ids::{Identity, ParticipantSid, RoomName, RoomSid, TrackSid};
 use crate::shard::{Command, RoomKey, ShardEvent, ShardHandle, TrackKey};
 use parking_lot::Mutex;
@@ -67,7 +68,7 @@ pub(super) struct Member {
     /// For who receives data messages.
     pub inbox: Option<Inbox>,
     pub tracks: Vec<Published>,
-    pub clock: Arc<SourceClock>,
+    pub clock: Arc<DeviceClock>,
     /// Whom it lets receive its tracks.
     pub audience: Audience,
     /// What it receives.

@@ -1,17 +1,11 @@
 //! A track that an adapter feeds: the way media enters a room without WebRTC.
 
 use super::TrackInfo;
-use crate::clock::{ClockEstimator, RoomClock, ntp_to_unix_ns};
+use crate::clock::ntp_to_unix_ns;
 use crate::media::SourcePacket;
 use crate::shard::{ShardHandle, SourceFeed, TrackKey};
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
-
-/// A participant's own clock, shared by its tracks so that they stay in step.
-#[derive(Default)]
-pub(crate) struct SourceClock(Mutex<ClockEstimator>);
 
 /// The writing end of a published track. Dropping it unpublishes the track.
 pub struct TrackSource {
@@ -19,7 +13,6 @@ pub struct TrackSource {
     pub(crate) shard: ShardHandle,
     pub(crate) key: TrackKey,
     pub(crate) feed: Arc<SourceFeed>,
-    pub(crate) clock: Arc<SourceClock>,
     pub(crate) unpublish: Option<Box<dyn FnOnce() + Send + Sync>>,
     pub(crate) dropped: AtomicU64,
 }
@@ -43,12 +36,7 @@ impl TrackSource {
     /// Ties the RTP clock to room time, from the peer's sender report.
     /// `ntp` is the 64-bit NTP time of RFC 3550 6.4.1, by whatever clock the peer has.
     pub fn sender_report(&self, timestamp: u32, ntp: u64) {
-        let device = ntp_to_unix_ns(ntp);
-        let mut clock = self.clock.0.lock();
-        clock.note(device, RoomClock::process().ns(Instant::now()));
-        if let Some(room_ns) = clock.to_room(device) {
-            self.shard.clock(self.key, timestamp, room_ns);
-        }
+        self.shard.report(self.key, timestamp, ntp_to_unix_ns(ntp));
     }
 
     /// Waits until a subscriber needs a keyframe (at most one wake per 500 ms).

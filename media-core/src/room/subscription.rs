@@ -10,7 +10,6 @@ use super::{ParticipantInfo, ParticipantKind, RoomError, RoomEvent, Tap, TrackIn
 use crate::ids::{Identity, ParticipantSid, TrackSid};
 use crate::shard::{Command, SubKey, TrackKey};
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// Tracks one participant may receive at once.
 pub const MAX_SUBSCRIPTIONS: usize = 256;
@@ -207,9 +206,9 @@ impl Room {
             }
             Holder::Service(_) => state.services.push(held),
         }
-        let (sender, receiver) = mpsc::channel(capacity.max(16));
-        self.shard.send(Command::AddTap { track: key, sub: subscription.sub, sender });
-        Ok(Tap { subscription, receiver, shard: self.shard.clone(), room: Arc::downgrade(self) })
+        let (writer, reader) = crate::tap::ring(capacity.max(16), self.shard.bell());
+        self.shard.send(Command::AddTap { track: key, sub: subscription.sub, writer });
+        Ok(Tap { subscription, reader, shard: self.shard.clone(), room: Arc::downgrade(self) })
     }
 
     /// A tap's reader is gone.

@@ -50,6 +50,11 @@ pub struct Munger {
 }
 
 impl Munger {
+    /// The source counts its times otherwise from its next switch on.
+    pub fn set_clock_rate(&mut self, clock_rate: u32) {
+        self.clock_rate = clock_rate;
+    }
+
     /// `clock_rate` in Hz. The first packet leaves with these numbers (best chosen at random,
     /// the sequence below 32,768 so that no SRTP rollover comes early).
     pub fn new(clock_rate: u32, first_sequence: u16, first_timestamp: u32) -> Self {

@@ -84,6 +84,11 @@ impl Extender32 {
         extended
     }
 
+    /// The same without taking note of it.
+    pub fn near(&self, time: u32) -> u64 {
+        self.clone().extend(time)
+    }
+
     pub fn highest(&self) -> Option<u64> {
         self.highest
     }

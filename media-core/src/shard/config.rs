@@ -2,6 +2,7 @@
 //! declarative states that replace the ones before.
 
 use super::{RoomKey, SourceFeed, SubKey, TrackKey, TransportKey};
+use crate::clock::DeviceClock;
 use crate::ids::ParticipantSid;
 use crate::media::{CodecParams, Keyframes, Kind, Source};
 use crate::session::dtls::DtlsIdentity;
@@ -144,6 +145,8 @@ pub struct TrackConfig {
     pub keyframes: Keyframes,
     /// Present when an adapter feeds the track.
     pub feed: Option<Arc<SourceFeed>>,
+    /// The clock of the device behind a fed track, shared by all of its tracks.
+    pub device: Arc<DeviceClock>,
     /// Notified for a keyframe where the publisher's connection takes no such request.
     pub ask: Option<Arc<SourceFeed>>,
 }

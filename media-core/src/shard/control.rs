@@ -3,8 +3,8 @@
 use super::config::{PeerConfig, SendSection, SessionInit, TrackConfig, TransportConfig};
 use super::core::{Room, ShardCore};
 use super::egress::ready_for_media;
-use super::sub::{Outgoing, Sink, Sub};
-use super::track::{ClockPoint, Track};
+use super::sub::{Outgoing, Sink, Sub, TapSink};
+use super::track::Track;
 use super::transport::Transport;
 use super::{Command, SubKey, TrackKey, TransportKey};
 use crate::session::plain::LocalPorts;
@@ -25,15 +25,11 @@ impl ShardCore {
             Command::AddRoom { room, events } => {
                 self.rooms.insert(room, Room { events, speaking: false });
             }
-            Command::AddTap { track, sub, sender } => {
-                let sink = Sink::Tap {
-                    sender,
-                    dropped: 0,
-                    sequence: Default::default(),
-                    time: Default::default(),
-                    clock: None,
-                };
-                self.add_sub(track, sub, sink, now);
+            Command::AddTap { track, sub, mut writer } => {
+                let Some(state) = self.tracks.get(track) else { return };
+                writer.set_format(state.format.clone());
+                writer.set_muted(state.config.muted);
+                self.add_sub(track, sub, Sink::Tap(Box::new(TapSink::new(writer))), now);
             }
             Command::AddSub { track, sub } => self.add_sub(track, sub, Sink::Unplaced, now),
             Command::AddTrack { key, config } => self.add_track(key, config),
@@ -56,6 +52,11 @@ impl ShardCore {
                 self.schedule(key, now + super::core::TICK_IDLE);
             }
             Command::Configure { key, config } => self.configure(key, config, now),
+            Command::Format { track, codec } => {
+                if let Some(state) = self.tracks.get_mut(track) {
+                    state.set_format(codec);
+                }
+            }
             Command::Keyframe { track, sub } => self.request_keyframe_for(track, sub, now),
             Command::Mute { track, muted } => {
                 let Some(state) = self.tracks.get_mut(track) else { return };
@@ -65,6 +66,7 @@ impl ShardCore {
                 if state.is_video() {
                     state.begin_anew();
                 }
+                state.taps().for_each(|tap| tap.writer.set_muted(muted));
                 if !muted {
                     self.start_waiting_subs(track, now);
                 }
@@ -92,8 +94,8 @@ impl ShardCore {
                     self.schedule(key, at);
                 }
             }
-            Command::Clock { track, timestamp, room_ns } => {
-                self.note_clock(track, 0, ClockPoint { room_ns, rtp: timestamp });
+            Command::Report { track, timestamp, device_ns, arrival } => {
+                self.fed_report(track, timestamp, device_ns, arrival);
             }
             #[cfg(test)]
             Command::Fault { .. } => panic!("a fault, for a test"),
@@ -192,7 +194,7 @@ impl ShardCore {
                 continue;
             }
             match gop {
-                Some(gop) if !gop.is_empty() => {
+                Some(gop) if gop.iter().next().is_some_and(|(first, _)| sub.is_new(first)) => {
                     let group: Vec<_> = gop.iter().cloned().collect();
                     sub.begin_burst(group.iter(), now);
                     bursting.push(sub.key);

@@ -14,6 +14,7 @@ use crate::media::SourcePacket;
 use crate::session::egress::Egress;
 use crate::session::flow::DataCounts;
 use crate::session::{Path, PortKey, Session};
+use crate::tap::Bell;
 use bytes::{Bytes, BytesMut};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -54,6 +55,8 @@ pub(super) struct ShardCore {
     pub(super) crypto: Arc<dyn RTCCryptoProvider>,
     /// What is to leave; whoever drives the core takes it after each call.
     pub(super) egress: Egress,
+    /// For the readers of taps; to be rung once a turn.
+    pub(super) bell: Arc<Bell>,
     pub(super) rest: VecDeque<Rest>,
     /// Room for what a tick tells a peer.
     pub(super) compound: Compound,
@@ -102,6 +105,7 @@ impl ShardCore {
             random: StdRng::from_seed(seed),
             crypto,
             egress: Egress::default(),
+            bell: Arc::default(),
             rest: VecDeque::new(),
             compound: Compound::default(),
             chunk: BytesMut::new(),

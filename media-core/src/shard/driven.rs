@@ -50,6 +50,7 @@ impl DrivenShard {
             alive: Arc::new(AtomicBool::new(true)),
             candidates: Arc::new(vec![("127.0.0.1:7882".parse().map_err(std::io::Error::other)?, false)]),
             feed_dropped: Arc::new(AtomicU64::new(0)),
+            bell: Arc::default(),
         };
         let crypto = rtc_srtp::crypto::default_provider().map_err(|error| std::io::Error::other(error.to_string()))?;
         let clock = RoomClock::anchored(now, 1_790_000_000_000_000_000);

@@ -111,7 +111,7 @@ pub(super) fn ready_for_media(sub: &Sub, transports: &Table<TransportKey, Transp
     }
     match &sub.sink {
         Sink::Unplaced => false,
-        Sink::Tap { .. } => true,
+        Sink::Tap(tap) => tap.writer.may_begin(),
         Sink::Transport(outgoing) => transports.at(outgoing.transport).is_some_and(Transport::is_connected),
     }
 }

@@ -3,13 +3,14 @@
 use super::core::ShardCore;
 use super::egress::send_again;
 use super::sub::{REPLAY_BYTES, Sink};
-use super::track::ClockPoint;
 use super::{TrackKey, TransportKey};
-use crate::clock::ntp_to_unix_ns;
+use crate::clock::{ClockEstimator, Reading, ntp_to_unix_ns};
+
 use crate::rtp::packet::RtpHeader;
 use crate::rtp::rtcp::{self, ReportBlock, Rtcp, SenderReport};
 use crate::rtp::stats::round_trip;
 use crate::session::Path;
+use crate::tap::Discontinuity;
 use std::time::Instant;
 
 impl ShardCore {
@@ -117,31 +118,47 @@ impl ShardCore {
         }
     }
 
-    /// A publisher's report, moved onto room time.
-    pub(super) fn incoming_report(&mut self, key: TransportKey, report: &SenderReport, now: Instant) {
+    /// A publisher's report.
+    fn incoming_report(&mut self, key: TransportKey, report: &SenderReport, now: Instant) {
         let Some(transport) = self.transports.get_mut(key) else { return };
-        let device = ntp_to_unix_ns(report.ntp);
-        transport.clock.note(device, self.clock.ns(now));
-        let Some(room_ns) = transport.clock.to_room(device) else { return };
-        let Some(config) = transport.config.clone() else { return };
         let header = RtpHeader { ssrc: report.ssrc, payload_type: 127, ..RtpHeader::default() };
         let Some(route) = transport.route(&header, &Default::default()) else { return };
-        let Some(track) = config.receive.get(route.section).and_then(|section| section.track) else { return };
-        if let Some(state) = self.tracks.get_mut(track)
-            && let Some(layer) = state.layers.get_mut(route.layer)
-        {
+        let Some(track) = transport.track_of(route.section) else { return };
+        if let Some(layer) = self.tracks.get_mut(track).and_then(|state| state.layers.get_mut(route.layer)) {
             layer.stats.on_sender_report(report.middle_ntp(), now);
         }
-        self.note_clock(track, route.layer, ClockPoint { room_ns, rtp: report.rtp_time });
+        let mut clock = std::mem::take(&mut transport.clock);
+        self.note_report(track, route.layer, report.rtp_time, ntp_to_unix_ns(report.ntp), &mut clock, now);
+        if let Some(transport) = self.transports.get_mut(key) {
+            transport.clock = clock;
+        }
     }
 
-    pub(super) fn note_clock(&mut self, key: TrackKey, layer: usize, point: ClockPoint) {
+    /// A fed track's report.
+    pub(super) fn fed_report(&mut self, key: TrackKey, timestamp: u32, device_ns: i64, arrival: Instant) {
+        let Some(device) = self.tracks.get(key).map(|track| track.config.device.clone()) else { return };
+        self.note_report(key, 0, timestamp, device_ns, &mut device.0.lock(), arrival);
+    }
+
+    fn note_report(
+        &mut self,
+        key: TrackKey,
+        layer: usize,
+        timestamp: u32,
+        device_ns: i64,
+        clock: &mut ClockEstimator,
+        arrival: Instant,
+    ) {
+        let room = self.clock.ns(arrival);
         let Some(track) = self.tracks.get_mut(key) else { return };
-        if let Some(state) = track.layers.get_mut(layer) {
-            state.clock = Some(point);
-        }
-        for sub in track.subs.values_mut().filter(|sub| sub.current == Some(layer)) {
-            sub.note_clock(point);
+        let Some(state) = track.layers.get_mut(layer) else { return };
+        match state.clock.report(state.time.near(timestamp), device_ns, room, clock) {
+            Reading::Agrees => {}
+            Reading::Doubtful => self.stats.reports_refused += 1,
+            Reading::Stepped => {
+                self.stats.clock_steps += 1;
+                track.breaks(layer, Discontinuity::Clock);
+            }
         }
     }
 }

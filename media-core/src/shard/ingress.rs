@@ -5,9 +5,10 @@ use super::core::{Rest, ShardCore};
 use super::egress::{deliver, ready_for_media};
 use super::net::DATAGRAM;
 use super::table::{At, TrackAt, TransportAt};
-use super::track::{InOrder, RETIRED_FOR, Readers, Track};
+use super::track::{InOrder, Layer, RETIRED_FOR, Readers, Track};
 use super::transport::{Meaning, Transport};
 use super::{SubKey, TrackKey, TransportKey};
+use crate::clock::ticks_to_ns;
 use crate::media::{AudioLevel, Codec, MAX_FED_PAYLOAD, MediaPacket, SourcePacket};
 use crate::rtp::nack::Arrival;
 use crate::rtp::order::Ordered;
@@ -16,6 +17,7 @@ use crate::rtp::red::RedUnpacker;
 use crate::rtp::seq::Extended;
 use crate::session::Path;
 use crate::session::ice::addressed_ufrag;
+use crate::tap::Discontinuity;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
@@ -277,7 +279,7 @@ impl ShardCore {
             let track = self.tracks.at_mut(at)?;
             track.layers.get_mut(layer)?.begin_anew();
             // Its times have another base, too.
-            track.wait_anew(layer);
+            track.wait_anew(layer, Discontinuity::Source);
         }
         let track = self.tracks.at_mut(at)?;
         let state = track.layers.get_mut(layer)?;
@@ -302,21 +304,31 @@ impl ShardCore {
         let Some(track) = self.tracks.at_mut(at) else { return };
         let Some(state) = track.layers.get_mut(layer) else { return };
         let time = state.time.extend(incoming.header.timestamp);
+        // One that is sent again is late by what it took to ask for it.
+        if incoming.ssrc.is_some() && state.clock.packet(time, self.clock.ns(now)) {
+            // Its pictures refer to those before all the same.
+            track.breaks(layer, Discontinuity::Rtp);
+        }
+        let Some(state) = track.layers.get_mut(layer) else { return };
+        let room_ns = state.clock.room_ns(time).unwrap_or_else(|| self.clock.ns(now));
         if track.config.muted {
             // Counted as received, and no gap to those who watch.
             self.leave_out(at, layer, sequence, now);
             return;
         }
         if let Some(primary) = incoming.red {
+            let rate = track.config.codec.clock_rate;
             let unpacker = state.red.get_or_insert_with(|| RedUnpacker::new(primary));
             let Ok(frames) = unpacker.unpack(sequence, incoming.header.timestamp, &incoming.payload) else {
                 return;
             };
             for frame in frames {
-                let back = incoming.header.timestamp.wrapping_sub(frame.timestamp);
+                let back = u64::from(incoming.header.timestamp.wrapping_sub(frame.timestamp));
+                let before = ticks_to_ns(back as i64, rate);
                 let packet = MediaPacket {
                     sequence: frame.seq,
-                    time: time.saturating_sub(u64::from(back)),
+                    time: time.saturating_sub(back),
+                    room_ns: room_ns.saturating_sub(before),
                     marker: incoming.header.marker && !frame.recovered,
                     payload: frame.payload,
                     arrival: now,
@@ -333,6 +345,7 @@ impl ShardCore {
             marker: incoming.header.marker,
             payload: incoming.payload,
             arrival: now,
+            room_ns,
             level: incoming.level,
             red: None,
         };
@@ -350,11 +363,17 @@ impl ShardCore {
         let Some(layer) = track.layers.first_mut() else { return };
         layer.stats.on_packet(source.sequence, source.timestamp, now);
         let time = layer.time.extend(source.timestamp);
+        let arrival = self.clock.ns(now);
+        let jumped = layer.clock.packet(time, arrival);
+        let room_ns = source.captured.or_else(|| layer.clock.room_ns(time)).unwrap_or(arrival);
         let expected = track.next_fed.filter(|expected| *expected < source.sequence);
         track.next_fed = Some(track.next_fed.unwrap_or(0).max(source.sequence + 1));
         if track.config.muted {
             track.leave_out(0, source.sequence, Readers::All);
             return;
+        }
+        if jumped {
+            track.breaks(0, Discontinuity::Rtp);
         }
         if expected.is_some() && track.is_video() {
             // Nobody is shown a picture that refers to what was lost.
@@ -366,7 +385,8 @@ impl ShardCore {
             marker: source.marker,
             payload: source.payload,
             arrival: now,
-            level: None,
+            room_ns,
+            level: source.level,
             red: None,
         };
         self.fan_out(at, 0, packet, source.timestamp, now);
@@ -428,26 +448,25 @@ impl ShardCore {
             if sub.paused || !sub.is_placed() || !fan.readers.include(sub) {
                 continue;
             }
-            if video {
-                let target = targets.get(sub.wish.min(layers - 1)).copied().flatten().unwrap_or(layer);
-                if sub.current != Some(target) {
-                    if layer == target
-                        && *starts_keyframe.get_or_insert_with(|| super::track::starts_keyframe(codec, &packet.payload))
-                        && !sub.waits_for_better(layer, layers, now)
-                    {
-                        if ready_for_media(sub, &self.transports, now) {
-                            let clock = |layer: usize| states.get(layer).and_then(|layer| layer.clock);
-                            let clocks = sub.current.and_then(clock).zip(clock(layer));
-                            sub.switch(layer, packet, timestamp, clocks, frame_ticks, now);
-                        }
-                    } else if !wanting.contains(&target) {
+            let wished = targets.get(sub.wish.min(layers - 1)).copied().flatten();
+            let target = wished.filter(|_| video).unwrap_or(layer);
+            if sub.current != Some(target) && !sub.is_stuck() {
+                let mut starts =
+                    || *starts_keyframe.get_or_insert_with(|| super::track::starts_keyframe(codec, &packet.payload));
+                if video && (layer != target || sub.waits_for_better(layer, layers, now) || !starts()) {
+                    if !wanting.contains(&target) {
                         wanting.push(target);
                     }
+                } else if ready_for_media(sub, &self.transports, now) {
+                    let clock = |layer: usize| states.get(layer).and_then(Layer::clock_point);
+                    let clocks = sub.current.and_then(clock).zip(clock(layer)).filter(|_| video);
+                    sub.switch(layer, packet, timestamp, clocks, frame_ticks, now);
                 }
-            } else if sub.current.is_none() && ready_for_media(sub, &self.transports, now) {
-                sub.switch(layer, packet, timestamp, None, frame_ticks, now);
             }
             if sub.current != Some(layer) {
+                if layer == target {
+                    sub.miss();
+                }
                 continue;
             }
             // Packets queue behind those of the layer that wait, so that order holds.

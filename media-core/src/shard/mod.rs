@@ -44,13 +44,15 @@ pub(crate) use ports::Opening;
 pub(crate) use tcp::bind_tcp;
 
 use crate::ids::ParticipantSid;
-use crate::media::{DataKind, Source, SourcePacket, TapItem};
+use crate::media::{CodecParams, DataKind, Source, SourcePacket};
 use crate::session::PortKey;
+use crate::tap::{Bell, TapWriter};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 macro_rules! key {
@@ -121,7 +123,7 @@ pub(crate) enum Command {
     AddTap {
         track: TrackKey,
         sub: SubKey,
-        sender: mpsc::Sender<TapItem>,
+        writer: TapWriter,
     },
     AddTrack {
         key: TrackKey,
@@ -134,6 +136,11 @@ pub(crate) enum Command {
     Configure {
         key: TransportKey,
         config: Arc<TransportConfig>,
+    },
+    /// A track's codec has other parameters from here on.
+    Format {
+        track: TrackKey,
+        codec: Arc<CodecParams>,
     },
     Keyframe {
         track: TrackKey,
@@ -166,11 +173,12 @@ pub(crate) enum Command {
         kind: DataKind,
         payload: Bytes,
     },
-    /// A fed track's RTP time `timestamp` was at room time `room_ns`.
-    Clock {
+    /// A fed track's RTP time `timestamp` was when the device's clock said `device_ns`; that came at `arrival`.
+    Report {
         track: TrackKey,
         timestamp: u32,
-        room_ns: i64,
+        device_ns: i64,
+        arrival: Instant,
     },
     Snapshot {
         reply: oneshot::Sender<ShardStats>,
@@ -244,6 +252,10 @@ pub struct ShardStats {
     pub send_divided: u64,
     /// Times that the system took no UDP packet and the rest had to wait.
     pub send_waits: u64,
+    /// Clocks of devices that were set, and followed.
+    pub clock_steps: u64,
+    /// Sender reports that cannot be true.
+    pub reports_refused: u64,
 }
 
 impl ShardStats {
@@ -279,6 +291,8 @@ impl ShardStats {
         self.send_messages += other.send_messages;
         self.send_divided += other.send_divided;
         self.send_waits += other.send_waits;
+        self.clock_steps += other.clock_steps;
+        self.reports_refused += other.reports_refused;
     }
 }
 
@@ -294,6 +308,8 @@ pub struct ShardHandle {
     alive: Arc<AtomicBool>,
     candidates: Arc<Vec<(SocketAddr, bool)>>,
     feed_dropped: Arc<AtomicU64>,
+    /// Wakes the readers of its taps, while somebody serves it.
+    bell: Arc<Bell>,
 }
 
 impl ShardHandle {
@@ -344,8 +360,12 @@ impl ShardHandle {
         }
     }
 
-    pub(crate) fn clock(&self, track: TrackKey, timestamp: u32, room_ns: i64) {
-        self.send(Command::Clock { track, timestamp, room_ns });
+    pub(crate) fn report(&self, track: TrackKey, timestamp: u32, device_ns: i64) {
+        self.send(Command::Report { track, timestamp, device_ns, arrival: Instant::now() });
+    }
+
+    pub(crate) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
     }
 
     pub(crate) fn request_keyframe(&self, track: TrackKey, sub: SubKey) {

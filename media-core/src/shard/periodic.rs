@@ -5,6 +5,7 @@ use super::config::TransportConfig;
 use super::core::ShardCore;
 use super::layers::Pace;
 use super::sub::Sink;
+use super::track::Layer;
 use super::transport::CNAME;
 use super::{RoomKey, ShardEvent, TrackKey, TransportKey, may_speak};
 use crate::rtp::rtcp::{self, SenderReport};
@@ -165,7 +166,7 @@ impl ShardCore {
             let clock_rate = track.config.codec.clock_rate;
             let Some(sub) = track.subs.get_mut(section.sub) else { continue };
             let Some(layer) = sub.current else { continue };
-            let clock = track.layers.get(layer).and_then(|layer| layer.clock);
+            let clock = track.layers.get(layer).and_then(Layer::clock_point);
             let ntp = self.clock.ntp(now);
             let rtp_time = match (clock, sub.munger.last_sent()) {
                 (Some(point), _) => {

@@ -9,7 +9,7 @@ use super::core::ShardCore;
 use super::{Command, ExtensionIds, RoomKey, ShardEvent, SubKey, TrackKey, TransportEvent, TransportKey};
 use crate::clock::RoomClock;
 use crate::ids::ParticipantSid;
-use crate::media::{CodecParams, Keyframes, Source, SourcePacket, TapItem};
+use crate::media::{CodecParams, Keyframes, Source, SourcePacket};
 use crate::rtp::packet::{Kind as Packet, RtpHeader, RtpView, classify, write_header};
 use crate::rtp::rtcp::{self, Rtcp};
 use crate::session::Path;
@@ -17,6 +17,7 @@ use crate::session::dtls::DtlsIdentity;
 use crate::session::flow::{DataLink, INBOX};
 use crate::session::ice::{IceCredentials, testing};
 use crate::session::srtp::{Opener, Sealer, SrtpPair, Suite};
+use crate::tap::{TapReader, ring};
 use bytes::Bytes;
 use rtc_srtp::context::Context;
 use rtc_srtp::crypto::RTCCryptoProvider;
@@ -193,6 +194,7 @@ impl Rig {
             muted: false,
             keyframes,
             feed: (keyframes == Keyframes::Cached).then(Arc::default),
+            device: Default::default(),
             ask: None,
         };
         self.core.command(Command::AddTrack { key, config }, self.now);
@@ -250,12 +252,12 @@ impl Rig {
         self.take();
     }
 
-    pub fn tap(&mut self, track: TrackKey, capacity: usize) -> (SubKey, mpsc::Receiver<TapItem>) {
-        let (sender, receiver) = mpsc::channel(capacity);
+    pub fn tap(&mut self, track: TrackKey, capacity: usize) -> (SubKey, TapReader) {
+        let (writer, reader) = ring(capacity, &self.core.bell);
         let sub = SubKey::next();
-        self.core.command(Command::AddTap { track, sub, sender }, self.now);
+        self.core.command(Command::AddTap { track, sub, writer }, self.now);
         self.take();
-        (sub, receiver)
+        (sub, reader)
     }
 
     /// A datagram or frame comes in by this path.
@@ -339,7 +341,7 @@ impl Rig {
     }
 
     pub fn feed(&mut self, track: TrackKey, sequence: u64, timestamp: u32, payload: &[u8]) {
-        let packet = SourcePacket { sequence, timestamp, marker: true, payload: Bytes::copy_from_slice(payload) };
+        let packet = SourcePacket::new(sequence, timestamp, true, Bytes::copy_from_slice(payload));
         self.core.feed(track, vec![packet], self.now);
         self.take();
     }

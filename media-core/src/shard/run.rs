@@ -8,6 +8,7 @@ use super::tcp::{Connections, Left, bind_tcp, parse_frames};
 use super::{Command, Inbox, ShardHandle, ShardStats};
 use crate::clock::RoomClock;
 use crate::session::{Path, PortKey};
+use crate::tap::Bell;
 use mio::event::Event;
 use mio::net::{TcpListener, UdpSocket};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -53,6 +54,8 @@ pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
     let end = End(alive.clone());
     let inbox = Inbox { control: control_in, feed: feed_in, awake: awake.clone() };
     let name = config.name.clone();
+    let bell = Arc::new(Bell::default());
+    let rung = bell.clone();
     std::thread::Builder::new().name(name).spawn(move || {
         if let Some(core) = config.core {
             pin(core);
@@ -60,7 +63,8 @@ pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
         if let Some(on_thread) = config.on_thread {
             on_thread();
         }
-        let core = ShardCore::new(config, RoomClock::process(), rand::random(), crypto, Instant::now());
+        let mut core = ShardCore::new(config, RoomClock::process(), rand::random(), crypto, Instant::now());
+        core.bell = rung;
         let (connections, sender) = (Connections::default(), Sender::new(dual));
         let shard = Shard {
             _end: end,
@@ -83,6 +87,7 @@ pub(super) fn start(config: ShardConfig) -> std::io::Result<ShardHandle> {
         alive,
         candidates: Arc::new(candidates),
         feed_dropped: Arc::new(AtomicU64::new(0)),
+        bell,
     })
 }
 
@@ -201,6 +206,7 @@ impl Shard {
             self.read_ports(&mut receiver);
             self.serve_due();
             self.flush();
+            self.core.bell.ring();
             self.await_room(poll.registry());
             self.close_lost(poll.registry());
             self.connections.expire(poll.registry(), Instant::now());

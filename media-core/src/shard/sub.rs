@@ -4,17 +4,17 @@
 use super::SubKey;
 use super::table::TransportAt;
 use super::track::ClockPoint;
-use crate::media::{Codec, MediaPacket, TapItem};
+use crate::media::{Codec, Kind, MediaPacket};
 use crate::rtp::munger::{Mapped, Munger};
 use crate::rtp::seq::{Extender, Extender32};
 use crate::rtp::vp8::{Vp8Moves, Vp8Munger};
 use crate::session::srtp::Rollover;
+use crate::tap::{Discontinuity, TapWriter};
 use bytes::Bytes;
 use rand::Rng;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 
 /// Packets sent in a millisecond; what is more waits its turn: 230 Mbit/s to a receiver that loses
 /// nothing, 40 and 10 to one that does.
@@ -51,14 +51,27 @@ const TAP_PATIENCE: Duration = Duration::from_millis(1500);
 pub(super) enum Sink {
     /// No section has been agreed for it, or none any more.
     Unplaced,
-    Tap {
-        sender: mpsc::Sender<TapItem>,
-        dropped: u64,
-        sequence: Extender,
-        time: Extender32,
-        clock: Option<ClockPoint>,
-    },
+    Tap(Box<TapSink>),
     Transport(Outgoing),
+}
+
+/// A reader in this process.
+pub(super) struct TapSink {
+    pub writer: TapWriter,
+    sequence: Extender,
+    time: Extender32,
+    /// Numbers that were not used up while it was behind.
+    shift: u64,
+    /// Packets that it missed since it has been behind.
+    missed: u64,
+    /// The source's number of the newest packet that it got.
+    newest: Option<u64>,
+}
+
+impl TapSink {
+    pub fn new(writer: TapWriter) -> Self {
+        Self { writer, sequence: Extender::default(), time: Extender32::default(), shift: 0, missed: 0, newest: None }
+    }
 }
 
 pub(super) struct Outgoing {
@@ -236,13 +249,13 @@ impl Sub {
     }
 
     pub fn is_tap(&self) -> bool {
-        matches!(self.sink, Sink::Tap { .. })
+        matches!(self.sink, Sink::Tap(_))
     }
 
     pub fn transport(&self) -> Option<&Outgoing> {
         match &self.sink {
             Sink::Transport(outgoing) => Some(outgoing),
-            Sink::Tap { .. } | Sink::Unplaced => None,
+            Sink::Tap(_) | Sink::Unplaced => None,
         }
     }
 
@@ -344,6 +357,9 @@ impl Sub {
         self.munger.switch_source_at(packet.sequence, timestamp, known, now, frame_ticks);
         self.vp8.switch_source();
         self.note_epoch(layer);
+        if let Sink::Tap(tap) = &mut self.sink {
+            tap.writer.set_layer(layer);
+        }
     }
 
     /// Numbers a packet for this subscriber; `None` when it must not be sent.
@@ -411,36 +427,53 @@ impl Sub {
         source.wrapping_add(self.munger.timestamp_offset())
     }
 
-    /// Hands a packet to a tap; a full tap loses it, and hears how many were lost.
+    /// Hands a packet to a tap. One that has no room loses it, and of pictures everything to the next keyframe.
     pub fn deliver_tap(&mut self, mapped: Mapped, packet: &MediaPacket, codec: Codec) {
         let payload = self.payload_for_tap(packet, codec);
-        let offset = self.munger.timestamp_offset();
-        let Sink::Tap { sender, dropped, sequence, time, clock } = &mut self.sink else { return };
+        let Sink::Tap(tap) = &mut self.sink else { return };
+        tap.shift += std::mem::take(&mut tap.missed);
         let item = MediaPacket {
-            sequence: sequence.extend(mapped.sequence).seq,
-            time: time.extend(mapped.timestamp),
-            marker: packet.marker,
+            sequence: tap.sequence.extend(mapped.sequence).seq + tap.shift,
+            time: tap.time.extend(mapped.timestamp),
             payload,
-            arrival: packet.arrival,
-            level: packet.level,
             red: None,
+            ..packet.clone()
         };
-        if let Some(point) = clock.take() {
-            let time = time.extend(point.rtp.wrapping_add(offset));
-            if sender.try_send(TapItem::Clock { time, room_ns: point.room_ns }).is_err() {
-                *clock = Some(point);
-            }
+        if tap.writer.packet(item) {
+            tap.newest = tap.newest.max(Some(packet.sequence));
+        } else if codec.kind() == Kind::Video {
+            tap.missed += self.burst.len() as u64;
+            self.burst.clear();
+            self.current = None;
         }
-        if *dropped > 0 {
-            if sender.try_send(TapItem::Gap { dropped: *dropped }).is_err() {
-                *dropped += 1;
-                return;
-            }
-            *dropped = 0;
+    }
+
+    /// Whether it has fallen behind and has no room yet to begin anew.
+    pub fn is_stuck(&self) -> bool {
+        matches!(&self.sink, Sink::Tap(tap) if self.current.is_none() && !tap.writer.may_begin())
+    }
+
+    /// A packet of its layer passes it by.
+    pub fn miss(&mut self) {
+        if let Sink::Tap(tap) = &mut self.sink
+            && tap.writer.is_behind()
+        {
+            tap.missed += 1;
         }
-        if sender.try_send(TapItem::Packet(item)).is_err() {
-            *dropped += 1;
+    }
+
+    /// Whether a cached group that begins with `first` holds nothing that it got before.
+    pub fn is_new(&self, first: &MediaPacket) -> bool {
+        match &self.sink {
+            Sink::Tap(tap) => tap.newest.is_none_or(|newest| first.sequence > newest),
+            _ => true,
         }
+    }
+
+    /// Times are counted otherwise from here on.
+    pub fn set_clock_rate(&mut self, clock_rate: u32) {
+        self.clock_rate = clock_rate;
+        self.munger.set_clock_rate(clock_rate);
     }
 
     fn payload_for_tap(&mut self, packet: &MediaPacket, codec: Codec) -> Bytes {
@@ -452,9 +485,10 @@ impl Sub {
         copy.into()
     }
 
-    pub fn note_clock(&mut self, point: ClockPoint) {
-        if let Sink::Tap { clock, .. } = &mut self.sink {
-            *clock = Some(point);
+    /// What comes from here on does not continue what came before; a reader in this process is told.
+    pub fn breaks(&mut self, why: Discontinuity) {
+        if let Sink::Tap(tap) = &mut self.sink {
+            tap.writer.breaks(why);
         }
     }
 }
@@ -480,6 +514,7 @@ mod tests {
             marker: false,
             payload: Bytes::from_static(&[1]),
             arrival: Instant::now(),
+            room_ns: 0,
             level: None,
             red: None,
         }

@@ -4,10 +4,11 @@
 use super::config::TrackConfig;
 use super::layers::{self, Pace};
 use super::levels::{LevelMeter, g711_level};
-use super::sub::Sub;
+use super::sub::{Sink, Sub, TapSink};
 use super::table::Table;
 use super::{SubKey, TransportKey};
-use crate::media::{Codec, Keyframes, Kind, MediaPacket};
+use crate::clock::StreamClock;
+use crate::media::{Codec, CodecParams, Keyframes, Kind, MediaPacket};
 use crate::rtp::gop::GopCache;
 use crate::rtp::history::PacketHistory;
 use crate::rtp::nack::{NackConfig, NackGenerator};
@@ -16,6 +17,8 @@ use crate::rtp::red::RedUnpacker;
 use crate::rtp::seq::{Extender, Extender32};
 use crate::rtp::stats::ReceiverStats;
 use crate::rtp::{h264, h265, vp8};
+use crate::tap::Discontinuity;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// At most one keyframe request a layer in this time.
@@ -26,7 +29,7 @@ pub(super) const RETIRED_FOR: Duration = Duration::from_secs(2);
 const HISTORY: usize = 1024;
 const HISTORY_AGE: Duration = Duration::from_secs(2);
 
-/// Where a track's RTP clock stands: room time `room_ns` at RTP time `rtp`.
+/// Where a stream's RTP clock stands by its newest report: room time `room_ns` at RTP time `rtp`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClockPoint {
     pub room_ns: i64,
@@ -46,6 +49,7 @@ pub(super) struct Layer {
     pub ssrc: u32,
     /// The stream before it, and until when its stragglers are not taken for another change.
     pub retired: Option<(u32, Instant)>,
+    clock_rate: u32,
     pub sequence: Extender,
     pub time: Extender32,
     pub nack: NackGenerator,
@@ -54,7 +58,7 @@ pub(super) struct Layer {
     pub red: Option<RedUnpacker>,
     /// Made for the first tap: taps get the stream in order.
     pub order: Option<Box<Order<(MediaPacket, u32)>>>,
-    pub clock: Option<ClockPoint>,
+    pub clock: StreamClock,
     pub last_keyframe_request: Option<Instant>,
     /// A keyframe was asked for while requests were being held back, and none came since.
     pub keyframe_pending: bool,
@@ -65,6 +69,7 @@ impl Layer {
         Self {
             ssrc: 0,
             retired: None,
+            clock_rate,
             sequence: Extender::default(),
             time: Extender32::default(),
             nack: NackGenerator::new(NackConfig::default()),
@@ -72,7 +77,7 @@ impl Layer {
             history: PacketHistory::new(HISTORY, HISTORY_AGE),
             red: None,
             order: None,
-            clock: None,
+            clock: StreamClock::new(clock_rate),
             last_keyframe_request: None,
             keyframe_pending: false,
         }
@@ -80,13 +85,18 @@ impl Layer {
 }
 
 impl Layer {
+    /// By the newest report, as those who receive it see the stream's times.
+    pub fn clock_point(&self) -> Option<ClockPoint> {
+        self.clock.point().map(|(time, room_ns)| ClockPoint { room_ns, rtp: time as u32 })
+    }
+
     /// Nothing that is known of the source's earlier packets holds any more.
     pub fn begin_anew(&mut self) {
         self.nack.reset();
         self.stats.restart();
         self.history.clear();
         self.red = None;
-        self.clock = None;
+        self.clock = StreamClock::new(self.clock_rate);
     }
 }
 
@@ -116,6 +126,8 @@ impl Readers {
 
 pub(super) struct Track {
     pub config: TrackConfig,
+    /// The codec as taps are told of it.
+    pub format: Arc<CodecParams>,
     pub layers: Vec<Layer>,
     /// The pace of each layer; beside `layers` so that both can be borrowed.
     pub paces: Vec<Pace>,
@@ -144,8 +156,31 @@ impl Track {
             meter: LevelMeter::default(),
             wanted: None,
             unwanted_since: None,
+            format: Arc::new(config.codec.clone()),
             config,
         }
+    }
+
+    pub fn taps(&mut self) -> impl Iterator<Item = &mut TapSink> {
+        self.subs.values_mut().filter_map(|sub| match &mut sub.sink {
+            Sink::Tap(tap) => Some(&mut **tap),
+            _ => None,
+        })
+    }
+
+    /// The codec's parameters are others from here on. With another clock rate its times begin anew.
+    pub fn set_format(&mut self, codec: Arc<CodecParams>) {
+        if codec.clock_rate != self.config.codec.clock_rate {
+            for layer in 0..self.layers.len() {
+                self.wait_anew(layer, Discontinuity::Source);
+            }
+            self.layers = (0..self.layers.len()).map(|_| Layer::new(codec.clock_rate)).collect();
+            self.subs.values_mut().for_each(|sub| sub.set_clock_rate(codec.clock_rate));
+        }
+        self.config.codec = (*codec).clone();
+        self.format = codec;
+        let format = self.format.clone();
+        self.taps().for_each(|tap| tap.writer.set_format(format.clone()));
     }
 
     /// A packet that subscribers are not to have, without a gap in their numbers.
@@ -170,14 +205,21 @@ impl Track {
         Some(layer.order.get_or_insert_default())
     }
 
-    /// The layer's source is another one: who watches it waits for a picture to start at, or for sound.
-    pub fn wait_anew(&mut self, layer: usize) {
+    /// The layer's times have another base from here on: who watches it waits for a picture to start at,
+    /// or for sound.
+    pub fn wait_anew(&mut self, layer: usize, why: Discontinuity) {
         if let Some(pace) = self.paces.get_mut(layer) {
             pace.restart();
         }
         for sub in self.subs.values_mut().filter(|sub| sub.current == Some(layer)) {
+            sub.breaks(why);
             sub.current = None;
         }
+    }
+
+    /// Readers of a layer are told that it does not go on as it was.
+    pub fn breaks(&mut self, layer: usize, why: Discontinuity) {
+        self.subs.values_mut().filter(|sub| sub.current == Some(layer)).for_each(|sub| sub.breaks(why));
     }
 
     /// What was sent so far is no ground for what comes: all wait for a keyframe.

@@ -4,12 +4,12 @@ use super::*;
 use crate::files::{RecordingFiles, index_path};
 use crate::fmp4::{self, Trak};
 use crate::testing::*;
-use crate::track::{SenderOffset, TrackRecorder};
+use crate::track::TrackRecorder;
 use proptest::prelude::*;
 use rongtong_media_core::media::{Codec, CodecParams, MediaPacket};
 use std::io::Write as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const X264: &[&str] = &["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "40"];
 const X264_B: &[&str] = &["-c:v", "libx264", "-preset", "veryfast", "-bf", "3", "-g", "40"];
@@ -22,7 +22,7 @@ const STARTED_MS: i64 = 1_700_000_000_000;
 fn recorded(dir: &Path, codec: &CodecParams, packets: &[MediaPacket], start_ms: i64) -> ExportTrack {
     let mut next = std::fs::read_dir(dir).unwrap().count() as u32 * 10;
     let number = next + if codec.codec == Codec::Pcma { 2 } else { 1 };
-    let mut track = TrackRecorder::new(codec, recording_clock(), SenderOffset::default()).unwrap();
+    let mut track = TrackRecorder::new(codec, recording_clock()).unwrap();
     let mut files = RecordingFiles::new(Arc::new(crate::disk::SystemDisk), dir.to_owned(), false);
     for packet in packets {
         track.packet(packet);
@@ -40,12 +40,12 @@ fn recorded(dir: &Path, codec: &CodecParams, packets: &[MediaPacket], start_ms: 
 fn pictures(dir: &Path, codec: &str, size: &str, seconds: u32, coder: &[&str], start_ms: i64) -> ExportTrack {
     let units = clip(dir, codec, size, seconds, coder);
     let params = if codec == "h264" { CodecParams::h264() } else { CodecParams::video(Codec::H265) };
-    recorded(dir, &params, &packets(&units, codec, &mut 0, Instant::now()), start_ms)
+    recorded(dir, &params, &packets(&units, codec, &mut 0, started()), start_ms)
 }
 
 /// G.711 by its Opus copy.
 fn sound(dir: &Path, seconds: u64, start_ms: i64) -> ExportTrack {
-    let started = Instant::now();
+    let started = started();
     let packet_at = |n: u64| packet(n, n * 160, false, vec![0x55; 160].into(), started + Duration::from_millis(n * 20));
     let packets: Vec<_> = (0..seconds * 50).map(packet_at).collect();
     recorded(dir, &CodecParams::pcma(), &packets, start_ms)

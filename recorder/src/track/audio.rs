@@ -86,9 +86,10 @@ impl AudioTrack {
             self.current = self.begin(time, context);
         }
         let Some(Current { timeline, line, copy }) = &mut self.current else { return };
-        let at = timeline.ticks(time, &context.clock);
-        if std::mem::take(&mut self.lost) > 0 {
-            line.part.gap(line.end(), 0);
+        let at = timeline.ticks(time, context.position(time));
+        let lost = std::mem::take(&mut self.lost);
+        if lost > 0 {
+            line.part.gap(line.end(), lost);
         }
         let filled = line.fill_to(at, timeline, context);
         line.put(at, data.clone(), ticks, timeline, context);
@@ -138,19 +139,7 @@ impl AudioTrack {
             _ => None,
         };
         let line = Line::new(Part::new(0, entry, self.rate, None), self.rate, silence);
-        Some(Current { timeline: Timeline::new(self.rate, time, &context.clock), line, copy })
-    }
-
-    /// Packets did not arrive, or were dropped on the way here.
-    pub fn lost(&mut self, packets: u64, _: &mut Context) {
-        self.lost += packets.max(1);
-        if let Some(Current { line, .. }) = &mut self.current {
-            line.part.gap(line.end(), packets);
-            self.lost = 0;
-        }
-        if let Form::Aac { units, .. } = &mut self.form {
-            units.lost();
-        }
+        Some(Current { timeline: Timeline::new(self.rate, time, context.position(time)), line, copy })
     }
 
     pub fn idle(&mut self, context: &mut Context) {

@@ -1,135 +1,23 @@
-//! Three clocks brought together: the recording's, the sender's, and a track's RTP clock.
+//! A recording's clock, and what a file makes of room time.
 //!
-//! Invariant: everything is told as nanoseconds since the recording began, on the server's
-//! monotonic clock; a sender's idea of the time of day only ties its own tracks together.
-//! Sender reports (RFC 3550 6.4.1) count as soon as there is one, arrival until then.
+//! Room time itself, with its bound, is the core's: `media-core::clock`. Here it is only smoothed, so that
+//! a file's times rise as its stream's do.
 
-use parking_lot::Mutex;
-use std::sync::Arc;
-use std::time::Instant;
-
-/// How long the quickest packet stands for the delay of all, ns.
-const WINDOW: i64 = 60_000_000_000;
-
-/// RTP time and arrival further apart than this mean that the sender began anew, ns.
-const JUMP: i128 = 5_000_000_000;
-
-/// The recording's own clock: monotonic, and tied to the wall once.
+/// The recording's own clock: room time from its beginning.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordingClock {
-    pub started: Instant,
-    /// Nanoseconds since the Unix epoch at `started`.
-    pub started_wall_ns: i128,
+    /// Room time of the beginning, ns since the Unix epoch.
+    pub started_ns: i64,
 }
 
 impl RecordingClock {
     /// Nanoseconds since the start; negative before it.
-    pub fn at(&self, instant: Instant) -> i64 {
-        let ns = |d: std::time::Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
-        match instant.checked_duration_since(self.started) {
-            Some(after) => ns(after),
-            None => -ns(self.started.duration_since(instant)),
-        }
+    pub fn at(self, room_ns: i64) -> i64 {
+        room_ns.saturating_sub(self.started_ns)
     }
 
-    pub fn wall_ns(&self, position: i64) -> i128 {
-        self.started_wall_ns + i128::from(position)
-    }
-}
-
-/// Recording's clock less one sender's clock, ns; shared by all tracks of a participant, so that
-/// lips and voice stay together whatever the network does.
-#[derive(Clone, Debug, Default)]
-pub struct SenderOffset(Arc<Mutex<SlidingMin>>);
-
-/// The smallest of the last one to two windows.
-#[derive(Clone, Copy, Debug, Default)]
-struct SlidingMin {
-    before: Option<i128>,
-    now: Option<i128>,
-    since: i64,
-}
-
-impl SlidingMin {
-    fn add(&mut self, value: i128, at: i64) {
-        if self.now.is_none() {
-            self.since = at;
-        } else if at - self.since > WINDOW {
-            (self.before, self.now, self.since) = (self.now, None, at);
-        }
-        self.now = Some(self.now.map_or(value, |least| least.min(value)));
-    }
-
-    fn least(&self) -> Option<i128> {
-        match (self.before, self.now) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
-    }
-}
-
-/// One track's RTP clock against the recording's.
-#[derive(Debug)]
-pub struct TrackClock {
-    rate: u32,
-    sender: SenderOffset,
-    /// RTP time and the sender's wall time of its newest report.
-    report: Option<(u64, i128)>,
-    arrival: SlidingMin,
-    last: Option<(u64, i64)>,
-}
-
-impl TrackClock {
-    pub fn new(rate: u32, sender: SenderOffset) -> Self {
-        Self { rate: rate.max(1), sender, report: None, arrival: SlidingMin::default(), last: None }
-    }
-
-    /// Takes note of a packet; `arrival` on the recording's clock. True when the RTP clock jumped.
-    pub fn packet(&mut self, time: u64, arrival: i64) -> bool {
-        let mut jumped = false;
-        if let Some((last_time, last_arrival)) = self.last {
-            let moved = self.ns(i128::from(time) - i128::from(last_time));
-            if (moved - i128::from(arrival - last_arrival)).abs() > JUMP {
-                jumped = true;
-                self.report = None;
-                self.arrival = SlidingMin::default();
-            }
-        }
-        self.last = Some((time, arrival));
-        self.arrival.add(i128::from(arrival) - self.ns(time.into()), arrival);
-        if let Some(wall) = self.sender_wall(time) {
-            self.sender.0.lock().add(i128::from(arrival) - wall, arrival);
-        }
-        jumped
-    }
-
-    /// The sender's report: RTP `time` was at its `wall_ns`.
-    pub fn report(&mut self, time: u64, wall_ns: i128) {
-        self.report = Some((time, wall_ns));
-        if let Some((last, arrival)) = self.last
-            && let Some(wall) = self.sender_wall(last)
-        {
-            self.sender.0.lock().add(i128::from(arrival) - wall, arrival);
-        }
-    }
-
-    /// Where an RTP time stands on the recording's clock, ns; `None` before the first packet.
-    pub fn position(&self, time: u64) -> Option<i64> {
-        let reported = self.sender_wall(time).and_then(|wall| Some(wall + self.sender.0.lock().least()?));
-        let position = match reported {
-            Some(position) => position,
-            None => self.arrival.least()? + self.ns(time.into()),
-        };
-        i64::try_from(position).ok()
-    }
-
-    fn sender_wall(&self, time: u64) -> Option<i128> {
-        let (at, wall) = self.report?;
-        Some(wall + self.ns(i128::from(time) - i128::from(at)))
-    }
-
-    fn ns(&self, ticks: i128) -> i128 {
-        ticks * 1_000_000_000 / i128::from(self.rate)
+    pub fn wall_ns(self, position: i64) -> i64 {
+        self.started_ns.saturating_add(position)
     }
 }
 
@@ -154,8 +42,8 @@ const STEP: i64 = 500; // ms
 const SETTLE: i64 = 10; // s
 
 impl Timeline {
-    pub fn new(rate: u32, base: u64, clock: &TrackClock) -> Self {
-        let origin = clock.position(base).unwrap_or(0);
+    /// `base`: RTP time of the first sample, which is at `origin` on the recording's clock, ns.
+    pub fn new(rate: u32, base: u64, origin: i64) -> Self {
         Self { rate: i64::from(rate.max(1)), base, origin, adjust: 0, slewing: false, last: 0 }
     }
 
@@ -168,12 +56,12 @@ impl Timeline {
         self.origin.div_euclid(1_000_000)
     }
 
-    /// The tick of an RTP time. Not always rising: reordered pictures go back and forth.
-    pub fn ticks(&mut self, time: u64, clock: &TrackClock) -> i64 {
+    /// The tick of an RTP time that is at `position` on the recording's clock, ns. Not always rising: reordered pictures go back and forth.
+    pub fn ticks(&mut self, time: u64, position: i64) -> i64 {
         let raw = i64::try_from(i128::from(time) - i128::from(self.base)).unwrap_or(0);
         let ticks = raw.saturating_add(self.adjust);
-        let Some(position) = clock.position(time) else { return ticks };
-        let error = i128::from(position - self.origin) * i128::from(self.rate) / 1_000_000_000 - i128::from(ticks);
+        let error = i128::from(position.saturating_sub(self.origin)) * i128::from(self.rate) / 1_000_000_000
+            - i128::from(ticks);
         let error = i64::try_from(error).unwrap_or(0);
         let ms = |n: i64| n * self.rate / 1000;
         let passed = (ticks - self.last).clamp(0, self.rate);
@@ -204,58 +92,29 @@ mod tests {
 
     const MS: i64 = 1_000_000;
 
-    #[test]
-    fn two_tracks_of_a_sender_stand_together_whatever_their_delay() {
-        let sender = SenderOffset::default();
-        let mut audio = TrackClock::new(48_000, sender.clone());
-        let mut video = TrackClock::new(90_000, sender);
-        // Sound takes 20 ms, pictures 120 ms; the sender's clock is an hour off.
-        let wall = |ms: i64| i128::from(ms * MS) + 3_600_000_000_000;
-        audio.report(0, wall(0));
-        video.report(0, wall(0));
-        for ms in (0..2000).step_by(20) {
-            audio.packet(ms as u64 * 48, (ms + 20) * MS);
-            video.packet(ms as u64 * 90, (ms + 120) * MS);
-        }
-        assert_eq!(audio.position(48_000), Some(1020 * MS));
-        assert_eq!(video.position(90_000), Some(1020 * MS));
-    }
-
-    #[test]
-    fn before_the_first_report_the_quickest_arrival_counts() {
-        let mut clock = TrackClock::new(90_000, SenderOffset::default());
-        clock.packet(0, 50 * MS);
-        clock.packet(3600, 60 * MS);
-        clock.packet(7200, 130 * MS);
-        assert_eq!(clock.position(9000), Some(120 * MS));
-    }
-
-    #[test]
-    fn a_sender_that_begins_anew_is_noticed() {
-        let mut clock = TrackClock::new(90_000, SenderOffset::default());
-        assert!(!clock.packet(1 << 40, 0));
-        assert!(!clock.packet((1 << 40) + 90_000, 1000 * MS));
-        assert!(clock.packet(5, 1040 * MS));
-        assert_eq!(clock.position(5), Some(1040 * MS));
-    }
-
-    /// A sender's clock that runs 100 ppm fast must not walk away from the recording.
+    /// A sender's clock that runs 200 ppm fast must not walk away from the recording.
     #[test]
     fn a_drifting_clock_is_held() {
-        let mut clock = TrackClock::new(90_000, SenderOffset::default());
-        clock.packet(0, 0);
-        let mut timeline = Timeline::new(90_000, 0, &clock);
+        let mut timeline = Timeline::new(90_000, 0, 0);
         let mut before = -1;
         for frame in 1..90_000i64 {
-            let time = frame as u64 * 3600;
-            let arrival = frame * 40 * MS - frame * 40 * MS / 10_000;
-            clock.packet(time, arrival);
-            let ticks = timeline.ticks(time, &clock);
+            let position = frame * 40 * MS - frame * 40 * MS / 5_000;
+            let ticks = timeline.ticks(frame as u64 * 3600, position);
             assert!(ticks > before);
             before = ticks;
-            // A window of arrivals lags by at most two minutes: 12 ms.
-            let off = (timeline.origin() + timeline.ns(ticks) - arrival).abs();
-            assert!(off < 50 * MS, "{off} ns off at frame {frame}");
+            let off = (timeline.origin() + timeline.ns(ticks) - position).abs();
+            assert!(off <= (SLACK + 2) * MS, "{off} ns off at frame {frame}");
         }
+    }
+
+    #[test]
+    fn a_step_of_the_stream_is_taken_at_once_and_a_hair_not_at_all() {
+        let mut timeline = Timeline::new(1000, 0, 0);
+        for ms in (0..20_000).step_by(20) {
+            timeline.ticks(ms, ms as i64 * MS);
+        }
+        assert_eq!(timeline.ticks(20_000, (20_000 + SLACK) * MS), 20_000);
+        assert_eq!(timeline.ticks(20_020, 23_020 * MS), 23_020);
+        assert_eq!(timeline.ticks(20_040, 23_040 * MS), 23_040);
     }
 }

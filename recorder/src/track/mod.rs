@@ -1,7 +1,6 @@
 //! One track's packets to fragments: a state machine without files, tasks or clocks of its own.
 //!
-//! Feed it what a tap gives ([`TrackRecorder::packet`], [`TrackRecorder::report`],
-//! [`TrackRecorder::gap`]), drain [`TrackRecorder::poll_output`]. A track becomes one or more
+//! Feed it what a tap gives ([`TrackRecorder::take`]), drain [`TrackRecorder::poll_output`]. A track becomes one or more
 //! parts, each a file: a stream that changes its decoder configuration begins a new part, and
 //! G.711 has an Opus copy as a part of its own.
 //!
@@ -18,12 +17,13 @@ mod order;
 mod part;
 mod video;
 
-pub use clock::{RecordingClock, SenderOffset};
+pub use clock::RecordingClock;
 
 use crate::fmp4::SampleEntry;
 use audio::AudioTrack;
-use clock::TrackClock;
+use rongtong_media_core::clock::ticks_to_ns;
 use rongtong_media_core::media::{Codec, CodecParams, MediaPacket};
+use rongtong_media_core::tap::TapItem;
 use std::collections::VecDeque;
 use video::VideoTrack;
 
@@ -91,8 +91,19 @@ pub struct Written {
 /// What both kinds of track need beside themselves.
 struct Context {
     recording: RecordingClock,
-    clock: TrackClock,
+    /// The newest packet's RTP time and where that is on the recording's clock, ns.
+    newest: (u64, i64),
+    /// RTP ticks in a second.
+    rate: u32,
     out: VecDeque<Output>,
+}
+
+impl Context {
+    /// Where an RTP time near the newest is on the recording's clock, ns.
+    fn position(&self, time: u64) -> i64 {
+        let (newest, position) = self.newest;
+        position.saturating_add(ticks_to_ns(time.wrapping_sub(newest) as i64, self.rate))
+    }
 }
 
 pub struct TrackRecorder {
@@ -108,14 +119,28 @@ enum Media {
 }
 
 impl TrackRecorder {
-    pub fn new(codec: &CodecParams, recording: RecordingClock, sender: SenderOffset) -> Result<Self, TrackFault> {
+    pub fn new(codec: &CodecParams, recording: RecordingClock) -> Result<Self, TrackFault> {
         let media = match codec.codec {
             Codec::H264 | Codec::H265 | Codec::Vp8 => Media::Video(Box::new(VideoTrack::new(codec))),
             Codec::Aac | Codec::Opus | Codec::Pcma | Codec::Pcmu => Media::Audio(Box::new(AudioTrack::new(codec)?)),
             other @ (Codec::Av1 | Codec::G722 | Codec::Vp9) => return Err(TrackFault::Codec(other)),
         };
-        let clock = TrackClock::new(codec.clock_rate, sender);
-        Ok(Self { context: Context { recording, clock, out: VecDeque::new() }, media, expected: None })
+        let context = Context { recording, newest: (0, 0), rate: codec.clock_rate, out: VecDeque::new() };
+        Ok(Self { context, media, expected: None })
+    }
+
+    /// What a tap gives next.
+    pub fn take(&mut self, item: TapItem) {
+        match item {
+            TapItem::Packet(packet) => self.packet(&packet),
+            // The numbers say as much, and what the pictures say of themselves and silence tell the rest. A
+            // file's times follow room time whatever the stream's do.
+            TapItem::Discontinuity(_)
+            | TapItem::Format(_)
+            | TapItem::Gap { .. }
+            | TapItem::Layer(_)
+            | TapItem::Muted(_) => {}
+        }
     }
 
     /// The next packet in order.
@@ -126,29 +151,10 @@ impl TrackRecorder {
             None => 0,
         };
         self.expected = Some(packet.sequence + 1);
-        let arrival = self.context.recording.at(packet.arrival);
-        let jumped = self.context.clock.packet(packet.time, arrival);
+        self.context.newest = (packet.time, self.context.recording.at(packet.room_ns));
         match &mut self.media {
             Media::Audio(audio) => audio.packet(packet, lost, &mut self.context),
-            Media::Video(video) => {
-                if jumped {
-                    video.lost(0, &mut self.context);
-                }
-                video.packet(packet, lost, &mut self.context);
-            }
-        }
-    }
-
-    /// The RTP clock was at `time` when the sender's wall clock was at `wall_ns`.
-    pub fn report(&mut self, time: u64, wall_ns: i128) {
-        self.context.clock.report(time, wall_ns);
-    }
-
-    /// The tap dropped packets because this recorder was behind.
-    pub fn gap(&mut self, dropped: u64) {
-        match &mut self.media {
-            Media::Audio(audio) => audio.lost(dropped, &mut self.context),
-            Media::Video(video) => video.lost(dropped, &mut self.context),
+            Media::Video(video) => video.packet(packet, lost, &mut self.context),
         }
     }
 

@@ -4,6 +4,7 @@ use super::clock::Timeline;
 use super::cut::{Cut, Cutter};
 use super::{Context, Opened, Output, Written};
 use crate::fmp4::{Fragment, Sample, SampleEntry};
+use rongtong_media_core::clock::ticks_to_ns;
 
 /// A start that moves by less is not worth restating, ms.
 const RESTATE: i64 = 10;
@@ -84,8 +85,8 @@ impl Part {
         self.tell_gaps(context);
         self.sequence = self.sequence.wrapping_add(1);
         // The copy of a track has a finer clock than the timeline, which is its original's.
-        let ns = i128::from(cut.start) * 1_000_000_000 / i128::from(self.timescale);
-        let wall_ns = context.recording.wall_ns(timeline.origin()) + ns;
+        let ns = ticks_to_ns(i64::try_from(cut.start).unwrap_or(i64::MAX), self.timescale);
+        let wall_ns = i128::from(context.recording.wall_ns(timeline.origin()).saturating_add(ns));
         let fragment =
             Fragment { sequence: self.sequence, track: 1, decode_time: cut.start, wall_ns, samples: &cut.samples };
         let written = Written {

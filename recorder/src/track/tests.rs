@@ -14,7 +14,6 @@ const X265: &[&str] = &["-c:v", "libx265", "-preset", "ultrafast", "-x265-params
 
 struct Bench {
     dir: tempfile::TempDir,
-    recording: RecordingClock,
     track: TrackRecorder,
     files: RecordingFiles,
     next: u32,
@@ -24,10 +23,9 @@ struct Bench {
 impl Bench {
     fn new(codec: &CodecParams) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let recording = recording_clock();
-        let track = TrackRecorder::new(codec, recording, SenderOffset::default()).unwrap();
+        let track = TrackRecorder::new(codec, recording_clock()).unwrap();
         let files = RecordingFiles::new(std::sync::Arc::new(crate::disk::SystemDisk), dir.path().to_owned(), false);
-        Self { dir, recording, track, files, next: 0, events: Vec::new() }
+        Self { dir, track, files, next: 0, events: Vec::new() }
     }
 
     fn feed(&mut self, packets: &[MediaPacket]) {
@@ -75,7 +73,7 @@ fn g711(seconds: u64, started: std::time::Instant, skip: std::ops::Range<u64>) -
 fn h264_is_recorded_in_fragments_of_a_second_and_decodes() {
     let mut bench = Bench::new(&CodecParams::h264());
     let units = clip(bench.dir.path(), "h264", "320x240", 5, X264);
-    bench.feed(&packets(&units, "h264", &mut 7, bench.recording.started));
+    bench.feed(&packets(&units, "h264", &mut 7, started()));
     bench.finish();
     let file = media(bench.dir.path(), 1);
     let probed = probe(&file);
@@ -96,7 +94,7 @@ fn b_frames_come_out_in_order_and_at_their_times() {
     let mut bench = Bench::new(&CodecParams::h264());
     let units = clip(bench.dir.path(), "h264", "320x240", 4, X264_B);
     assert!(units.windows(2).any(|w| w[1].0 < w[0].0), "the clip has B-frames");
-    bench.feed(&packets(&units, "h264", &mut 0, bench.recording.started));
+    bench.feed(&packets(&units, "h264", &mut 0, started()));
     bench.finish();
     let file = media(bench.dir.path(), 1);
     decodes_cleanly(&file);
@@ -112,7 +110,7 @@ fn b_frames_come_out_in_order_and_at_their_times() {
 fn h265_is_recorded_as_hvc1() {
     let mut bench = Bench::new(&CodecParams::video(Codec::H265));
     let units = clip(bench.dir.path(), "hevc", "320x256", 3, X265);
-    bench.feed(&packets(&units, "hevc", &mut 0, bench.recording.started));
+    bench.feed(&packets(&units, "hevc", &mut 0, started()));
     bench.finish();
     let file = media(bench.dir.path(), 1);
     let probed = probe(&file);
@@ -130,7 +128,7 @@ fn a_change_of_resolution_begins_a_new_part_and_both_decode() {
     large.iter_mut().for_each(|unit| unit.0 += 180_000);
     let mut sequence = 0;
     let both: Vec<Unit> = small.into_iter().chain(large).collect();
-    bench.feed(&packets(&both, "h264", &mut sequence, bench.recording.started));
+    bench.feed(&packets(&both, "h264", &mut sequence, started()));
     bench.finish();
     for (number, size, start) in [(1, "320,240", 0), (2, "640,360", 2000)] {
         let file = media(bench.dir.path(), number);
@@ -146,7 +144,7 @@ fn a_change_of_resolution_begins_a_new_part_and_both_decode() {
 fn after_a_loss_pictures_resume_at_a_keyframe_and_time_goes_on() {
     let mut bench = Bench::new(&CodecParams::h264());
     let units = clip(bench.dir.path(), "h264", "320x240", 6, X264);
-    let mut packets = packets(&units, "h264", &mut 0, bench.recording.started);
+    let mut packets = packets(&units, "h264", &mut 0, started());
     let lost = packets.iter().position(|p| p.time == units[60].0).unwrap();
     packets.remove(lost);
     bench.feed(&packets);
@@ -165,11 +163,10 @@ fn after_a_loss_pictures_resume_at_a_keyframe_and_time_goes_on() {
 fn frames_that_the_tap_dropped_leave_a_mark() {
     let mut bench = Bench::new(&CodecParams::h264());
     let units = clip(bench.dir.path(), "h264", "320x240", 4, X264);
-    let packets = packets(&units, "h264", &mut 0, bench.recording.started);
+    let packets = packets(&units, "h264", &mut 0, started());
     let (before, after) = packets.split_at(packets.iter().position(|p| p.time == units[30].0).unwrap());
     bench.feed(before);
-    bench.track.gap(321);
-    bench.feed(after);
+    bench.feed(&after.iter().map(|p| MediaPacket { sequence: p.sequence + 321, ..p.clone() }).collect::<Vec<_>>());
     bench.finish();
     assert_eq!(bench.index(1).gaps.iter().map(|g| g.packets).collect::<Vec<_>>(), [321]);
     decodes_cleanly(&media(bench.dir.path(), 1));
@@ -178,7 +175,7 @@ fn frames_that_the_tap_dropped_leave_a_mark() {
 #[test]
 fn g711_keeps_its_original_and_gets_an_opus_copy_of_the_same_length() {
     let mut bench = Bench::new(&CodecParams::pcma());
-    let packets = g711(6, bench.recording.started, 100..150);
+    let packets = g711(6, started(), 100..150);
     bench.feed(&packets);
     bench.finish();
     let (original, copy) = (media(bench.dir.path(), 1), media(bench.dir.path(), 2));
@@ -214,7 +211,7 @@ fn g711_keeps_its_original_and_gets_an_opus_copy_of_the_same_length() {
 fn a_copy_names_its_original_however_long_its_packets_are() {
     for merged in [1, 4, 6, 9] {
         let mut bench = Bench::new(&CodecParams::pcma());
-        let small = g711(4, bench.recording.started, 0..0);
+        let small = g711(4, started(), 0..0);
         let long = small.chunks(merged).enumerate().map(|(number, packets)| {
             let payload: Vec<u8> = packets.iter().flat_map(|packet| packet.payload.to_vec()).collect();
             packet(number as u64, packets[0].time, false, payload.into(), packets[0].arrival)
@@ -239,7 +236,7 @@ fn opus_with_a_pause_is_filled_with_silence() {
         let pcm: Vec<i16> = (0..1920).map(|n| ((n / 2 + i * 960) as f64 / 15.0).sin() as i16 * 3000).collect();
         let data: Bytes = encoder.encode_vec(&pcm, 1200).unwrap().into();
         let sequence = if i < 100 { i } else { i - 100 };
-        let at = bench.recording.started + Duration::from_millis(i * 20);
+        let at = started() + Duration::from_millis(i * 20);
         bench.feed(&[packet(sequence, i * 960, false, data, at)]);
     }
     bench.finish();
@@ -280,7 +277,7 @@ fn aac_is_recorded() {
         let mut payload = vec![0, 16];
         payload.extend_from_slice(&((unit.len() as u16) << 3).to_be_bytes());
         payload.extend_from_slice(unit);
-        let arrival = bench.recording.started + Duration::from_micros(count * 1_024_000 / 48);
+        let arrival = started() + Duration::from_micros(count * 1_024_000 / 48);
         bench.feed(&[packet(count, count * 1024, true, payload.into(), arrival)]);
         (at, count) = (at + length, count + 1);
     }
@@ -322,7 +319,7 @@ fn vp8_is_stored() {
         for (i, chunk) in chunks.iter().enumerate() {
             let mut payload = vec![if i == 0 { 0x10 } else { 0 }];
             payload.extend_from_slice(chunk);
-            let arrival = bench.recording.started + Duration::from_millis(shown * 40);
+            let arrival = started() + Duration::from_millis(shown * 40);
             bench.feed(&[packet(sequence, shown * 3600, i + 1 == chunks.len(), payload.into(), arrival)]);
             sequence += 1;
         }
@@ -339,7 +336,7 @@ fn vp8_is_stored() {
 fn a_kill_leaves_all_but_the_last_fragment() {
     let mut bench = Bench::new(&CodecParams::h264());
     let units = clip(bench.dir.path(), "h264", "320x240", 5, X264);
-    bench.feed(&packets(&units, "h264", &mut 0, bench.recording.started));
+    bench.feed(&packets(&units, "h264", &mut 0, started()));
     // No finish: the process is gone. The last second was never written; then the tail is torn.
     let (file, side) = (media(bench.dir.path(), 1), index_path(bench.dir.path(), "t1"));
     let whole = std::fs::read(&file).unwrap();
@@ -357,7 +354,7 @@ fn a_kill_leaves_all_but_the_last_fragment() {
 
 #[test]
 fn codecs_that_have_no_place_are_refused() {
-    let fault = TrackRecorder::new(&CodecParams::video(Codec::Av1), recording_clock(), SenderOffset::default());
+    let fault = TrackRecorder::new(&CodecParams::video(Codec::Av1), recording_clock());
     assert_eq!(fault.err(), Some(TrackFault::Codec(Codec::Av1)));
 }
 
@@ -371,15 +368,14 @@ proptest::proptest! {
     ) {
         let codecs = [CodecParams::h264(), CodecParams::video(Codec::H265), CodecParams::video(Codec::Vp8), CodecParams::opus(), CodecParams::pcmu(), CodecParams::pcma()];
         let recording = recording_clock();
-        let mut track = TrackRecorder::new(&codecs[codec], recording, SenderOffset::default()).unwrap();
+        let mut track = TrackRecorder::new(&codecs[codec], recording).unwrap();
         let (mut sequence, mut time) = (0, 1_000_000u64);
         for (step, later, marker, payload) in steps {
             sequence += step;
             time = time.saturating_add_signed(later);
-            track.packet(&packet(sequence, time, marker, payload.into(), recording.started));
-            if step == 3 {
-                track.report(time, i128::from(later) * 1_000_000_000_000);
-            }
+            let mut packet = packet(sequence, time, marker, payload.into(), started());
+            packet.room_ns = packet.room_ns.saturating_add(later.saturating_mul(if step == 3 { 1 << 50 } else { 1_000 }));
+            track.packet(&packet);
         }
         track.finish();
         let mut ends = std::collections::BTreeMap::new();

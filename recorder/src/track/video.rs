@@ -33,6 +33,8 @@ pub(super) struct VideoTrack {
     pub wants_keyframe: bool,
     /// RTP time of the last keyframe, or of the last wish for one.
     last_key: u64,
+    /// Packets that did not come, not yet told as a gap.
+    missing: u64,
 }
 
 struct Current {
@@ -77,18 +79,20 @@ impl VideoTrack {
             need_key: true,
             wants_keyframe: false,
             last_key: 0,
+            missing: 0,
         }
     }
 
     pub fn packet(&mut self, packet: &MediaPacket, lost: u64, context: &mut Context) {
+        self.missing = self.missing.saturating_add(lost);
         match &mut self.units {
             Units::H264 { depacketizer, .. } => {
                 let units = depacketizer.push(packet.sequence, packet.time as u32, packet.marker, &packet.payload);
-                self.take(units, packet.time, lost, context);
+                self.take(units, packet.time, context);
             }
             Units::H265 { depacketizer, .. } => {
                 let units = depacketizer.push(packet.sequence, packet.time as u32, packet.marker, &packet.payload);
-                self.take(units, packet.time, lost, context);
+                self.take(units, packet.time, context);
             }
             Units::Vp8 { .. } => self.vp8(packet, lost, context),
         }
@@ -99,12 +103,12 @@ impl VideoTrack {
         }
     }
 
-    fn take(&mut self, units: impl IntoIterator<Item = AccessUnit>, now: u64, lost: u64, context: &mut Context) {
+    fn take(&mut self, units: impl IntoIterator<Item = AccessUnit>, now: u64, context: &mut Context) {
         for unit in units {
             // The low half is near `now`, before or after it.
             let time = now.wrapping_sub_signed(i64::from((now as u32).wrapping_sub(unit.timestamp) as i32));
             if !unit.complete {
-                self.lost(lost, context);
+                self.lost(context);
                 continue;
             }
             let picture = match &mut self.units {
@@ -142,7 +146,7 @@ impl VideoTrack {
                 picture = Some(Picture { time: packet.time, data, key, entry: entry.filter(|_| key), reorder: 0 });
             }
         } else if packet.marker || lost > 0 {
-            return self.lost(lost, context);
+            return self.lost(context);
         }
         if let Some(picture) = picture {
             self.picture(picture, context);
@@ -160,7 +164,7 @@ impl VideoTrack {
         };
         if changed {
             let Some(entry) = picture.entry.filter(|_| picture.key) else {
-                self.lost(0, context);
+                self.lost(context);
                 return;
             };
             self.close(context);
@@ -170,7 +174,7 @@ impl VideoTrack {
             }
             self.current = Some(Current {
                 part: Part::new(self.next_part, entry, self.rate, None),
-                timeline: Timeline::new(self.rate, picture.time, &context.clock),
+                timeline: Timeline::new(self.rate, picture.time, context.position(picture.time)),
                 order: Order::new(picture.reorder, self.rate / 25),
                 leading_before: None,
                 last_shown: 0,
@@ -179,7 +183,7 @@ impl VideoTrack {
             self.need_key = true;
         }
         let Some(current) = &mut self.current else { return };
-        let shown = current.timeline.ticks(picture.time, &context.clock);
+        let shown = current.timeline.ticks(picture.time, context.position(picture.time));
         if picture.key {
             self.last_key = picture.time;
             if std::mem::take(&mut self.need_key) {
@@ -200,7 +204,8 @@ impl VideoTrack {
     }
 
     /// Something is missing; what follows is useless until a keyframe.
-    pub fn lost(&mut self, packets: u64, context: &mut Context) {
+    fn lost(&mut self, context: &mut Context) {
+        let packets = std::mem::take(&mut self.missing);
         if self.need_key {
             self.wants_keyframe |= packets > 0;
             return;

@@ -157,7 +157,7 @@ impl H264Pipe {
         for (at, payload) in payloads.into_iter().enumerate() {
             let sequence = self.next_sequence;
             self.next_sequence += 1;
-            outcome.packets.push(SourcePacket { sequence, timestamp: unit.timestamp, marker: at == last, payload });
+            outcome.packets.push(SourcePacket::new(sequence, unit.timestamp, at == last, payload));
         }
     }
 

@@ -67,12 +67,12 @@ impl H265Pipe {
             return;
         };
         self.added += last as u64;
-        outcome.packets.extend(payloads.into_iter().enumerate().map(|(at, payload)| SourcePacket {
-            sequence: first + at as u64,
-            timestamp,
-            marker: marker && at == last,
-            payload,
-        }));
+        outcome.packets.extend(
+            payloads
+                .into_iter()
+                .enumerate()
+                .map(|(at, payload)| SourcePacket::new(first + at as u64, timestamp, marker && at == last, payload)),
+        );
     }
 }
 

@@ -32,7 +32,7 @@ impl PlainPipe {
         let codec = &self.plan.codec;
         let cut = payload.len() > MAX_PAYLOAD && matches!(codec.codec, Codec::Pcma | Codec::Pcmu | Codec::G722);
         if !cut {
-            let packets = vec![SourcePacket { sequence: first, timestamp, marker, payload }];
+            let packets = vec![SourcePacket::new(first, timestamp, marker, payload)];
             return Outcome { packets, ..Outcome::default() };
         }
         let tick = usize::from(codec.channels.max(1));
@@ -40,11 +40,9 @@ impl PlainPipe {
         let starts = (0..payload.len()).step_by(step);
         let packets: Vec<SourcePacket> = starts
             .zip(first..)
-            .map(|(start, sequence)| SourcePacket {
-                sequence,
-                timestamp: timestamp.wrapping_add((start / tick) as u32),
-                marker: marker && start == 0,
-                payload: payload.slice(start..payload.len().min(start + step)),
+            .map(|(start, sequence)| {
+                let piece = payload.slice(start..payload.len().min(start + step));
+                SourcePacket::new(sequence, timestamp.wrapping_add((start / tick) as u32), marker && start == 0, piece)
             })
             .collect();
         self.added += packets.len() as u64 - 1;

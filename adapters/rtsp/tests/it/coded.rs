@@ -112,8 +112,8 @@ impl Viewer {
         while seen.last().is_none_or(|(_, number, _)| *number < last) {
             let packet = match next(&mut self.tap).await {
                 TapItem::Packet(packet) => packet,
-                TapItem::Gap { dropped } => panic!("{dropped} packets dropped"),
-                TapItem::Clock { .. } => continue,
+                TapItem::Gap { from, to, cause } => panic!("{cause:?} {from}..{to}"),
+                TapItem::Discontinuity(_) | TapItem::Format(_) | TapItem::Layer(_) | TapItem::Muted(_) => continue,
             };
             let found = self.depacketizer.push(packet.sequence, packet.time as u32, packet.marker, &packet.payload);
             for unit in found {

@@ -17,6 +17,7 @@ fn track(rig: &mut Rig, keyframes: Keyframes) -> (TrackKey, Arc<SourceFeed>) {
         muted: false,
         keyframes,
         feed: Some(feed.clone()),
+        device: Default::default(),
         ask: None,
     };
     rig.command(Command::AddTrack { key, config });

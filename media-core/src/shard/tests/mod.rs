@@ -11,8 +11,9 @@ mod taps;
 
 use super::Command;
 use super::rig::{Rig, delta, h264, key};
-use crate::media::{Keyframes, TapItem};
+use crate::media::Keyframes;
 use crate::rtp::rtcp::{self, ReportBlock};
+use crate::tap::TapItem;
 use std::net::SocketAddr;
 
 /// A publisher, its track, and subscribers of it with streams 5000, 5010, …
@@ -371,7 +372,7 @@ fn a_tap_gets_what_a_subscriber_gets() {
     let (_, mut tap) = rig.tap(track, 100);
     pictures(&mut rig, publisher, 1, 50);
     let mut sequences = Vec::new();
-    while let Ok(item) = tap.try_recv() {
+    while let Some(item) = tap.try_next() {
         if let TapItem::Packet(packet) = item {
             sequences.push(packet.sequence);
         }

@@ -114,6 +114,7 @@ fn asks(rig: &mut Rig) -> (TrackKey, Arc<SourceFeed>) {
         muted: false,
         keyframes: Keyframes::OnRequest,
         feed: None,
+        device: Default::default(),
         ask: Some(ask.clone()),
     };
     rig.command(Command::AddTrack { key, config });
@@ -221,7 +222,7 @@ fn a_frame_too_large_for_a_datagram_reaches_those_who_read_in_the_house() {
     }
     let sequences = rig.sequences(viewer, 5000);
     assert_eq!((sequences.len(), sequences[1].wrapping_sub(sequences[0])), (2, 2), "a gap where it was");
-    let lengths: Vec<usize> = std::iter::from_fn(|| tap.try_recv().ok())
+    let lengths: Vec<usize> = std::iter::from_fn(|| tap.try_next())
         .filter_map(|item| match item {
             TapItem::Packet(packet) => Some(packet.payload.len()),
             _ => None,

@@ -55,12 +55,10 @@ fn a_camera_that_hands_over_a_large_picture_at_once_is_sent_in_steps() {
     for (number, viewer) in viewers.iter().enumerate() {
         rig.subscribes(*viewer, track, 5000 + 10 * number as u32);
     }
-    let packets = large_picture(300).into_iter().enumerate().map(|(number, payload)| SourcePacket {
-        sequence: number as u64,
-        timestamp: 9_000,
-        marker: number == 299,
-        payload: payload.into(),
-    });
+    let packets = large_picture(300)
+        .into_iter()
+        .enumerate()
+        .map(|(number, payload)| SourcePacket::new(number as u64, 9_000, number == 299, payload.into()));
     rig.feed_batch(track, packets.collect());
     let first = rig.got(viewers[0], 5000).len();
     assert!((1..=24).contains(&first), "{first} packets left at once");

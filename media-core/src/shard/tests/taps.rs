@@ -1,16 +1,16 @@
 //! What readers in this process get: the stream in order, holes only where nothing came.
 
 use super::{meeting, pictures};
-use crate::media::{CodecParams, Keyframes, TapItem};
+use crate::media::{CodecParams, Keyframes};
 use crate::shard::Command;
 use crate::shard::rig::{Rig, delta, key};
-use tokio::sync::mpsc::Receiver;
+use crate::tap::{TapItem, TapReader};
 
 /// Last byte of each payload that the tap has now, and whether its numbers rise.
-fn read(tap: &mut Receiver<TapItem>) -> Vec<u8> {
+fn read(tap: &mut TapReader) -> Vec<u8> {
     let mut got = Vec::new();
     let mut last = None;
-    while let Ok(item) = tap.try_recv() {
+    while let Some(item) = tap.try_next() {
         if let TapItem::Packet(packet) = item {
             assert!(last.is_none_or(|last| packet.sequence > last), "out of order");
             last = Some(packet.sequence);
@@ -20,9 +20,9 @@ fn read(tap: &mut Receiver<TapItem>) -> Vec<u8> {
     got
 }
 
-fn gapless(tap: &mut Receiver<TapItem>) -> usize {
+fn gapless(tap: &mut TapReader) -> usize {
     let mut numbers = Vec::new();
-    while let Ok(item) = tap.try_recv() {
+    while let Some(item) = tap.try_next() {
         if let TapItem::Packet(packet) = item {
             numbers.push(packet.sequence);
         }

@@ -3,7 +3,7 @@
 use super::{Peer, PeerError, PeerEvent, State, Topology, TrackSettings};
 use crate::ids::TrackSid;
 use crate::media::Kind;
-use crate::room::{Layer, LayerQuality, RoomError, Subscription, TrackSpec};
+use crate::room::{LayerQuality, RoomError, Subscription, TrackSpec};
 use crate::shard::Command;
 use crate::webrtc::codecs::{self, forwardable};
 use crate::webrtc::connection::{Wanted, kind_of};
@@ -192,9 +192,5 @@ fn layer_for(settings: TrackSettings, spec: &TrackSpec) -> u8 {
     if settings.width == 0 || settings.height == 0 {
         return 2;
     }
-    // In the order of the announcement, which is the shard's, see `Published::rids`. A little too
-    // small is near enough to the eye.
-    let enough = |has: u32, wanted: u32| u64::from(has) * 10 >= u64::from(wanted) * 9;
-    let covers = |layer: &Layer| enough(layer.width, settings.width) || enough(layer.height, settings.height);
-    spec.layers.iter().position(covers).map_or(2, |index| index as u8)
+    spec.layer_that_covers(settings.width, settings.height)
 }

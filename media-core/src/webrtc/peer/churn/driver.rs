@@ -344,7 +344,7 @@ impl World {
                 Some(sid) => hall.model.may(sid, &model.track).is_ok(),
                 None => hall.model.tracks().contains(&model.track),
             });
-            let ended = tap.receiver.is_closed();
+            let ended = tap.reader.is_abandoned();
             assert_eq!(alive, !ended, "the tap of {}", model.track);
             alive
         });

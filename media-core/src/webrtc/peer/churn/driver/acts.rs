@@ -261,11 +261,10 @@ impl World {
     fn write(&mut self, at: usize) {
         let Some(source) = self.seats[at].sources.first() else { return };
         let start = self.count as u64 * 10;
-        let batch = (0..6u64).map(|index| SourcePacket {
-            sequence: start + index,
-            timestamp: ((start + index) * 3000) as u32,
-            marker: true,
-            payload: Bytes::from_static(if index == 0 { &[0x65, 0x88, 0x84, 0x21] } else { &[0x41, 0x9a, 0x02, 0x03] }),
+        let batch = (0..6u64).map(|index| {
+            let payload: &[u8] = if index == 0 { &[0x65, 0x88, 0x84, 0x21] } else { &[0x41, 0x9a, 0x02, 0x03] };
+            let number = start + index;
+            SourcePacket::new(number, (number * 3000) as u32, true, Bytes::from_static(payload))
         });
         source.write(batch.collect());
     }

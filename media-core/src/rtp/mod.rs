@@ -4,6 +4,7 @@
 //! and every table and list has a bound. Bytes from outside are read without indexing; what is
 //! wrong with them is an error that names the sender. Each module names its standard.
 
+pub mod aac;
 pub mod access_unit;
 pub mod ext;
 pub mod gop;
@@ -12,6 +13,7 @@ pub mod h265;
 pub mod history;
 pub mod munger;
 pub mod nack;
+pub mod opus;
 pub mod order;
 pub mod packet;
 pub mod red;

@@ -13,6 +13,7 @@ mod bell;
 mod ring;
 #[cfg(test)]
 mod tests;
+pub mod units;
 
 pub(crate) use bell::Bell;
 pub use ring::TapReader;

@@ -7,6 +7,7 @@ use crate::testing::*;
 use crate::track::TrackRecorder;
 use proptest::prelude::*;
 use rongtong_media_core::media::{Codec, CodecParams, MediaPacket};
+use rongtong_media_core::tap::TapItem;
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +26,7 @@ fn recorded(dir: &Path, codec: &CodecParams, packets: &[MediaPacket], start_ms: 
     let mut track = TrackRecorder::new(codec, recording_clock()).unwrap();
     let mut files = RecordingFiles::new(Arc::new(crate::disk::SystemDisk), dir.to_owned(), false);
     for packet in packets {
-        track.packet(packet);
+        track.take(TapItem::Packet(packet.clone()));
         write_out(&mut track, &mut files, &mut next);
     }
     track.finish();

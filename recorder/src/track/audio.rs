@@ -3,25 +3,26 @@
 //! A pause of the sender (mute, discontinuous transmission) and a loss look alike on the time
 //! axis: both are filled, so that a player's clock goes on.
 
-use super::aac::{AacFormat, AacUnits};
 use super::clock::Timeline;
 use super::opus_copy::{OPUS_TICKS, OpusCopy};
 use super::part::Part;
 use super::{Context, TrackFault};
 use crate::fmp4::{G711Law, Sample, SampleEntry};
 use bytes::Bytes;
-use rongtong_media_core::media::{Codec, CodecParams, MediaPacket};
+use rongtong_media_core::media::{Codec, CodecParams};
+use rongtong_media_core::rtp::opus;
+use rongtong_media_core::tap::units::{StreamFormat, Unit, UnitData, UnitItem};
+use std::sync::Arc;
 
 /// The longest pause that is filled, s; before a longer one the last sample just lasts.
 const MAX_FILL: i64 = 600;
 
-/// A frame of silence: CELT, full band, 20 ms (RFC 6716 table 2, configuration 31).
-const OPUS_SILENCE: &[u8] = &[0xf8, 0xff, 0xfe];
-
 pub(super) struct AudioTrack {
-    form: Form,
     rate: u32,
+    format: Option<Arc<StreamFormat>>,
     current: Option<Current>,
+    /// Files begun so far.
+    parts: u32,
     lost: u64,
 }
 
@@ -31,62 +32,40 @@ struct Current {
     copy: Option<(OpusCopy, Line)>,
 }
 
-enum Form {
-    Aac { units: AacUnits, samples: u32, config: Bytes, channels: u8 },
-    G711 { law: G711Law, channels: u8 },
-    Opus { channels: u8 },
-}
-
 impl AudioTrack {
     pub fn new(codec: &CodecParams) -> Result<Self, TrackFault> {
-        let channels = codec.channels.max(1);
-        let form = match codec.codec {
-            Codec::Aac => {
-                let format = AacFormat::parse(&codec.fmtp).ok_or(TrackFault::AacFormat)?;
-                let (samples, config) = (format.samples(), format.config.clone());
-                Form::Aac { units: AacUnits::new(format), samples, config, channels }
-            }
-            Codec::Pcma => Form::G711 { law: G711Law::A, channels },
-            Codec::Pcmu => Form::G711 { law: G711Law::Mu, channels },
-            Codec::Opus => Form::Opus { channels: codec.channels.clamp(1, 2) },
-            other => return Err(TrackFault::Codec(other)),
-        };
-        Ok(Self { form, rate: codec.clock_rate.max(1), current: None, lost: 0 })
+        if codec.codec == Codec::G722 {
+            return Err(TrackFault::Codec(codec.codec));
+        }
+        Ok(Self { rate: codec.clock_rate.max(1), format: None, current: None, parts: 0, lost: 0 })
     }
 
-    pub fn packet(&mut self, packet: &MediaPacket, lost: u64, context: &mut Context) {
-        self.lost += lost;
-        let frames: Vec<(Bytes, u32)> = match &mut self.form {
-            Form::Aac { units, samples, .. } => {
-                if lost > 0 {
-                    units.lost();
+    pub fn take(&mut self, item: UnitItem, context: &mut Context) {
+        match item {
+            UnitItem::Format(format) => {
+                if self.format.is_some() {
+                    self.finish(context);
                 }
-                units.push(&packet.payload, packet.marker).into_iter().map(|unit| (unit, *samples)).collect()
+                self.rate = match &*format {
+                    StreamFormat::Aac { rate, .. } | StreamFormat::G7xx { rate, .. } => *rate,
+                    _ => self.rate,
+                };
+                self.format = Some(format);
             }
-            Form::G711 { channels, .. } => {
-                let ticks = packet.payload.len() / usize::from(*channels);
-                vec![(packet.payload.clone(), ticks as u32)]
-            }
-            Form::Opus { .. } => match opus_ticks(&packet.payload) {
-                Some(ticks) => vec![(packet.payload.clone(), ticks)],
-                None => Vec::new(),
-            },
-        };
-        let mut time = packet.time;
-        for (data, ticks) in frames {
-            if ticks > 0 {
-                self.frame(time, data, ticks, context);
-            }
-            time = time.saturating_add(u64::from(ticks));
+            UnitItem::Gap { packets, .. } => self.lost += packets,
+            UnitItem::Unit(unit) => self.frame(unit, context),
+            UnitItem::Discontinuity(_) | UnitItem::Muted(_) => {}
         }
     }
 
-    fn frame(&mut self, time: u64, data: Bytes, ticks: u32, context: &mut Context) {
+    fn frame(&mut self, unit: Unit, context: &mut Context) {
+        let (time, ticks, position) = (unit.time, unit.ticks, context.recording.at(unit.room_ns));
+        let UnitData::Frame(data) = unit.data else { return };
         if self.current.is_none() {
-            self.current = self.begin(time, context);
+            self.current = self.begin(&unit.format, time, position);
         }
         let Some(Current { timeline, line, copy }) = &mut self.current else { return };
-        let at = timeline.ticks(time, context.position(time));
+        let at = timeline.ticks(time, position);
         let lost = std::mem::take(&mut self.lost);
         if lost > 0 {
             line.part.gap(line.end(), lost);
@@ -104,42 +83,48 @@ impl AudioTrack {
         }
     }
 
-    fn begin(&self, time: u64, context: &Context) -> Option<Current> {
-        let (entry, silence) = match &self.form {
-            Form::Aac { config, channels, .. } => {
-                (SampleEntry::Aac { rate: self.rate, channels: *channels, config: config.clone() }, None)
+    fn begin(&mut self, format: &StreamFormat, time: u64, position: i64) -> Option<Current> {
+        let (entry, silence, law) = match format {
+            StreamFormat::Aac { rate, channels, config } => {
+                (SampleEntry::Aac { rate: *rate, channels: *channels, config: config.clone() }, None, None)
             }
-            Form::G711 { law, channels } => {
-                let byte = match law {
-                    G711Law::A => 0xd5,
-                    G711Law::Mu => 0xff,
+            StreamFormat::G7xx { codec, rate, channels } => {
+                let (law, byte) = match codec {
+                    Codec::Pcma => (G711Law::A, 0xd5),
+                    Codec::Pcmu => (G711Law::Mu, 0xff),
+                    _ => return None,
                 };
-                let frame = self.rate / 50;
+                let frame = rate / 50;
                 let silence = vec![byte; frame as usize * usize::from(*channels)];
-                let entry = SampleEntry::G711 { law: *law, rate: self.rate, channels: *channels };
-                (entry, Some((Bytes::from(silence), frame)))
+                let entry = SampleEntry::G711 { law, rate: *rate, channels: *channels };
+                // A copy needs what it copies to be what the encoder takes: one channel, 8 kHz.
+                (entry, Some((Bytes::from(silence), frame)), (*rate == 8000 && *channels == 1).then_some(law))
             }
-            Form::Opus { channels } => {
+            StreamFormat::Opus { channels } => {
                 let entry = SampleEntry::Opus { channels: *channels, pre_skip: 0 };
-                (entry, Some((Bytes::from_static(OPUS_SILENCE), self.rate / 50)))
+                (entry, Some((Bytes::from_static(opus::SILENCE), self.rate / 50)), None)
             }
+            StreamFormat::H264 { .. } | StreamFormat::H265 { .. } | StreamFormat::Vp8 { .. } => return None,
         };
-        let copy = match &self.form {
-            // A copy needs what it copies to be what the encoder takes: one channel, 8 kHz.
-            Form::G711 { law, channels: 1 } if self.rate == 8000 => match OpusCopy::new(*law) {
+        let number = self.parts;
+        self.parts += 1;
+        let copy = match law {
+            Some(law) => match OpusCopy::new(law) {
                 Ok(copy) => {
                     let entry = copy.entry();
-                    Some((copy, Line::new(Part::new(1, entry, 48_000, Some(0)), 48_000, None)))
+                    let part = Part::new(self.parts, entry, 48_000, Some(number));
+                    self.parts += 1;
+                    Some((copy, Line::new(part, 48_000, None)))
                 }
                 Err(fault) => {
                     tracing::warn!(%fault, "a G.711 track is recorded without its Opus copy");
                     None
                 }
             },
-            _ => None,
+            None => None,
         };
-        let line = Line::new(Part::new(0, entry, self.rate, None), self.rate, silence);
-        Some(Current { timeline: Timeline::new(self.rate, time, context.position(time)), line, copy })
+        let line = Line::new(Part::new(number, entry, self.rate, None), self.rate, silence);
+        Some(Current { timeline: Timeline::new(self.rate, time, position), line, copy })
     }
 
     pub fn idle(&mut self, context: &mut Context) {
@@ -215,38 +200,5 @@ impl Line {
             self.part.push(at, Sample { data, duration, composition: 0, sync: true }, timeline, context);
         }
         self.part.close(timeline, context);
-    }
-}
-
-/// Length of an Opus packet in 48 kHz ticks (RFC 6716 3.1 and 3.2); `None` for none that is valid.
-fn opus_ticks(packet: &[u8]) -> Option<u32> {
-    let toc = *packet.first()?;
-    let config = u32::from(toc >> 3);
-    let frame = match config {
-        0..=11 => [480, 960, 1920, 2880][config as usize % 4],
-        12..=15 => [480, 960][config as usize % 2],
-        _ => [120, 240, 480, 960][config as usize % 4],
-    };
-    let count = match toc & 3 {
-        0 => 1,
-        1 | 2 => 2,
-        _ => u32::from(*packet.get(1)? & 0x3f),
-    };
-    let ticks = frame * count;
-    (ticks > 0 && ticks <= 5760).then_some(ticks)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn opus_packets_tell_their_length() {
-        assert_eq!(opus_ticks(OPUS_SILENCE), Some(960));
-        assert_eq!(opus_ticks(&[0x78]), Some(960), "hybrid, 20 ms");
-        assert_eq!(opus_ticks(&[0x1b, 0x02]), Some(5760), "two SILK frames of 60 ms");
-        assert_eq!(opus_ticks(&[0xfb, 0x3f]), None, "longer than 120 ms");
-        assert_eq!(opus_ticks(&[]), None);
-        assert_eq!(opus_ticks(&[0x03]), None);
     }
 }

@@ -7,7 +7,6 @@
 //! Invariant: a part's samples all decode with the part's one configuration, and a sample never
 //! follows a picture that it needs and that was lost.
 
-mod aac;
 mod audio;
 mod clock;
 mod cut;
@@ -21,9 +20,9 @@ pub use clock::RecordingClock;
 
 use crate::fmp4::SampleEntry;
 use audio::AudioTrack;
-use rongtong_media_core::clock::ticks_to_ns;
-use rongtong_media_core::media::{Codec, CodecParams, MediaPacket};
+use rongtong_media_core::media::{Codec, CodecParams, Kind};
 use rongtong_media_core::tap::TapItem;
+use rongtong_media_core::tap::units::{UnitItem, Units, UnitsFault};
 use std::collections::VecDeque;
 use video::VideoTrack;
 
@@ -36,6 +35,15 @@ pub enum TrackFault {
     AacFormat,
     #[error("the Opus encoder could not be made: {0}")]
     Encoder(String),
+}
+
+impl From<UnitsFault> for TrackFault {
+    fn from(fault: UnitsFault) -> Self {
+        match fault {
+            UnitsFault::AacFormat => Self::AacFormat,
+            UnitsFault::Codec(codec) => Self::Codec(codec),
+        }
+    }
 }
 
 /// What is to be done with files. `part` numbers this track's files from 0.
@@ -91,26 +99,15 @@ pub struct Written {
 /// What both kinds of track need beside themselves.
 struct Context {
     recording: RecordingClock,
-    /// The newest packet's RTP time and where that is on the recording's clock, ns.
-    newest: (u64, i64),
-    /// RTP ticks in a second.
-    rate: u32,
     out: VecDeque<Output>,
-}
-
-impl Context {
-    /// Where an RTP time near the newest is on the recording's clock, ns.
-    fn position(&self, time: u64) -> i64 {
-        let (newest, position) = self.newest;
-        position.saturating_add(ticks_to_ns(time.wrapping_sub(newest) as i64, self.rate))
-    }
 }
 
 pub struct TrackRecorder {
     context: Context,
+    units: Units,
     media: Media,
-    /// Next sequence number expected.
-    expected: Option<u64>,
+    /// Room for what a packet makes.
+    items: Vec<UnitItem>,
 }
 
 enum Media {
@@ -120,42 +117,25 @@ enum Media {
 
 impl TrackRecorder {
     pub fn new(codec: &CodecParams, recording: RecordingClock) -> Result<Self, TrackFault> {
-        let media = match codec.codec {
-            Codec::H264 | Codec::H265 | Codec::Vp8 => Media::Video(Box::new(VideoTrack::new(codec))),
-            Codec::Aac | Codec::Opus | Codec::Pcma | Codec::Pcmu => Media::Audio(Box::new(AudioTrack::new(codec)?)),
-            other @ (Codec::Av1 | Codec::G722 | Codec::Vp9) => return Err(TrackFault::Codec(other)),
+        let media = match codec.codec.kind() {
+            Kind::Audio => Media::Audio(Box::new(AudioTrack::new(codec)?)),
+            Kind::Video => Media::Video(Box::new(VideoTrack::new(codec.clock_rate))),
         };
-        let context = Context { recording, newest: (0, 0), rate: codec.clock_rate, out: VecDeque::new() };
-        Ok(Self { context, media, expected: None })
+        let context = Context { recording, out: VecDeque::new() };
+        Ok(Self { context, units: Units::new(codec)?, media, items: Vec::new() })
     }
 
     /// What a tap gives next.
     pub fn take(&mut self, item: TapItem) {
-        match item {
-            TapItem::Packet(packet) => self.packet(&packet),
-            // The numbers say as much, and what the pictures say of themselves and silence tell the rest. A
-            // file's times follow room time whatever the stream's do.
-            TapItem::Discontinuity(_)
-            | TapItem::Format(_)
-            | TapItem::Gap { .. }
-            | TapItem::Layer(_)
-            | TapItem::Muted(_) => {}
+        let mut items = std::mem::take(&mut self.items);
+        self.units.push(item, &mut items);
+        for item in items.drain(..) {
+            match &mut self.media {
+                Media::Audio(audio) => audio.take(item, &mut self.context),
+                Media::Video(video) => video.take(item, &mut self.context),
+            }
         }
-    }
-
-    /// The next packet in order.
-    pub fn packet(&mut self, packet: &MediaPacket) {
-        let lost = match self.expected {
-            Some(expected) if packet.sequence < expected => return,
-            Some(expected) => packet.sequence - expected,
-            None => 0,
-        };
-        self.expected = Some(packet.sequence + 1);
-        self.context.newest = (packet.time, self.context.recording.at(packet.room_ns));
-        match &mut self.media {
-            Media::Audio(audio) => audio.packet(packet, lost, &mut self.context),
-            Media::Video(video) => video.packet(packet, lost, &mut self.context),
-        }
+        self.items = items;
     }
 
     /// Nothing came for a while: what is complete goes to disk.
@@ -180,10 +160,11 @@ impl TrackRecorder {
 
     /// Whether the sender should be asked for a keyframe; true once per need.
     pub fn take_keyframe_wish(&mut self) -> bool {
-        match &mut self.media {
+        let seeks = match &mut self.media {
             Media::Audio(_) => false,
             Media::Video(video) => std::mem::take(&mut video.wants_keyframe),
-        }
+        };
+        self.units.take_keyframe_wish() || seeks
     }
 }
 

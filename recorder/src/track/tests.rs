@@ -5,7 +5,7 @@ use crate::files::{PartEvent, RecordingFiles, index_path};
 use crate::index::Index;
 use crate::testing::*;
 use bytes::Bytes;
-use rongtong_media_core::media::CodecParams;
+use rongtong_media_core::media::{CodecParams, MediaPacket};
 use std::time::Duration;
 
 const X264: &[&str] = &["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "50"];
@@ -30,7 +30,7 @@ impl Bench {
 
     fn feed(&mut self, packets: &[MediaPacket]) {
         for packet in packets {
-            self.track.packet(packet);
+            self.track.take(TapItem::Packet(packet.clone()));
             self.drain();
         }
     }
@@ -375,7 +375,7 @@ proptest::proptest! {
             time = time.saturating_add_signed(later);
             let mut packet = packet(sequence, time, marker, payload.into(), started());
             packet.room_ns = packet.room_ns.saturating_add(later.saturating_mul(if step == 3 { 1 << 50 } else { 1_000 }));
-            track.packet(&packet);
+            track.take(TapItem::Packet(packet));
         }
         track.finish();
         let mut ends = std::collections::BTreeMap::new();

@@ -1,7 +1,7 @@
 //! Bits of a NAL unit's body, with emulation prevention bytes left out (H.264 7.3.1, 9.1).
 
 /// Every read is `None` past the end.
-pub(super) struct BitReader<'a> {
+pub(in crate::rtp) struct BitReader<'a> {
     rest: &'a [u8],
     zeros: u8,
     byte: u8,

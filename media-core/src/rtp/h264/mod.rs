@@ -2,7 +2,7 @@
 //!
 //! Standards: RFC 6184 (payload format), ITU-T H.264 7.3 (parameter sets, slice headers).
 
-mod bits;
+pub(super) mod bits;
 mod depacketize;
 mod repacketize;
 mod slice;

@@ -2,6 +2,10 @@
 //!
 //! Standards: RFC 7798 4.4 (payload structures, without DONL), ITU-T H.265 table 7-1.
 
+mod sps;
+
+pub use sps::SpsInfo;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 

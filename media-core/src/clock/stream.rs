@@ -26,8 +26,12 @@ pub struct StreamClock {
     arrival: ClockEstimator,
     /// RTP time and arrival of the newest packet.
     last: Option<(u64, i64)>,
-    /// The newest report as the device gave it: RTP time, and its own clock.
+    /// The newest report that was believed, as the device gave it: RTP time, and its own clock.
     said: Option<(u64, i64)>,
+    /// One since then whose two times are not that far apart: believed when the next one agrees.
+    odd: Option<(u64, i64)>,
+    /// Steps of the device's clock until the report in `said`.
+    steps: u32,
     /// RTP time and room time by the newest report that was believed.
     point: Option<(u64, i64)>,
     /// Reports refused since one was believed.
@@ -38,7 +42,7 @@ impl StreamClock {
     /// `rate`: ticks in a second.
     pub fn new(rate: u32) -> Self {
         let arrival = ClockEstimator::default();
-        Self { rate: rate.max(1), arrival, last: None, said: None, point: None, refused: 0 }
+        Self { rate: rate.max(1), arrival, last: None, said: None, odd: None, steps: 0, point: None, refused: 0 }
     }
 
     /// A packet with RTP time `time` arrived at room time `room`. True when the clock began anew:
@@ -58,21 +62,27 @@ impl StreamClock {
 
     /// A report came at room time `room`: RTP time `time` was when the device's clock said `device`, ns.
     pub fn report(&mut self, time: u64, device: i64, room: i64, estimator: &mut ClockEstimator) -> Reading {
-        let before = self.said.replace((time, device));
         let mut stepped = false;
-        if let Some((then, said)) = before
+        if let Some(said) = self.said
             && let Some(known) = estimator.offset()
         {
-            let forward = device.saturating_sub(said).saturating_sub(self.between(then, time));
+            let forward = self.apart(said, (time, device));
             let late = room.saturating_sub(device).saturating_add(forward).saturating_sub(known);
             let likely = (-WITNESS..=STEP_DELAY).contains(&late);
             // Its other streams' reports may have told of it already.
-            let told = late.saturating_sub(forward).saturating_abs() <= late.saturating_abs();
-            if forward.saturating_abs() > WITNESS && likely && !told {
-                estimator.stepped_by(forward);
-                stepped = true;
+            let told = estimator.steps() != self.steps
+                && late.saturating_sub(forward).saturating_abs() <= late.saturating_abs();
+            if forward.saturating_abs() > WITNESS && !told {
+                if likely {
+                    estimator.stepped_by(forward);
+                    stepped = true;
+                } else if self.odd.is_none_or(|odd| self.apart(odd, (time, device)).saturating_abs() > WITNESS) {
+                    self.odd = Some((time, device));
+                    return self.refuse();
+                }
             }
         }
+        (self.said, self.odd, self.steps) = (Some((time, device)), None, estimator.steps());
         let reading = estimator.note(device, room);
         if reading == Reading::Doubtful {
             return reading;
@@ -81,15 +91,24 @@ impl StreamClock {
         if let Some(arrival) = self.arrival.to_room(self.ns(time))
             && !(-BEHIND..=AHEAD).contains(&at.saturating_sub(arrival))
         {
-            self.refused = self.refused.saturating_add(1);
-            if self.refused > 1 {
-                self.point = None;
-            }
-            return Reading::Doubtful;
+            return self.refuse();
         }
         self.refused = 0;
         self.point = Some((time, at));
         if stepped { Reading::Stepped } else { reading }
+    }
+
+    fn refuse(&mut self) -> Reading {
+        self.refused = self.refused.saturating_add(1);
+        if self.refused > 1 {
+            self.point = None;
+        }
+        Reading::Doubtful
+    }
+
+    /// By how much more the device's clock went on than its RTP clock did, ns.
+    fn apart(&self, before: (u64, i64), after: (u64, i64)) -> i64 {
+        after.1.saturating_sub(before.1).saturating_sub(self.between(before.0, after.0))
     }
 
     /// Ties `time` to room time by somebody's certain knowledge.

@@ -59,10 +59,14 @@ impl ShardCore {
             }
             Command::Keyframe { track, sub } => self.request_keyframe_for(track, sub, now),
             Command::Mute { track, muted } => {
-                let Some(state) = self.tracks.get_mut(track) else { return };
-                if std::mem::replace(&mut state.config.muted, muted) == muted {
-                    return;
+                let Some(at) = self.tracks.find(track) else { return };
+                let Some(state) = self.tracks.at(at).filter(|state| state.config.muted != muted) else { return };
+                // What came before it was said is of before.
+                for layer in 0..state.layers.len() {
+                    self.finish_order(at, layer, now);
                 }
+                let Some(state) = self.tracks.at_mut(at) else { return };
+                state.config.muted = muted;
                 if state.is_video() {
                     state.begin_anew();
                 }

@@ -205,7 +205,7 @@ impl Sub {
     pub fn waits_for_better(&self, layer: usize, layers: usize, now: Instant) -> bool {
         self.is_tap()
             && self.current.is_none()
-            && layer + 1 < layers
+            && layer < self.wish.min(layers - 1)
             && now.saturating_duration_since(self.created) < TAP_PATIENCE
     }
 

@@ -4,6 +4,7 @@ mod fed;
 mod hostile;
 mod network;
 mod plain;
+mod readers;
 mod sections;
 mod sending;
 mod simulcast;

@@ -363,14 +363,14 @@ fn a_reader_is_on_the_layer_it_asked_for_from_that_layers_next_keyframe_on() {
         let (mut wish, mut paused, mut current) = (0, false, None);
         let mut expected = Vec::new();
         for n in 0..400u32 {
-            for layer in 0..3usize {
+            for (layer, rid) in RIDS.into_iter().enumerate() {
                 let key = n == 0 || random.random_range(0..40) == 0;
                 let sequence = (n as u16).wrapping_add(layer as u16 * 20_000);
                 let timestamp = n * 3000 + layer as u32 * 1_000_000_000;
                 let ssrc = 1000 + layer as u32;
                 let header =
                     RtpHeader { marker: true, payload_type: PT, sequence, timestamp, ssrc, ..RtpHeader::default() };
-                rig.send_rtp(publisher, header, &[(1, b"p0"), (2, RIDS[layer])], &picture(key, n));
+                rig.send_rtp(publisher, header, &[(1, b"p0"), (2, rid)], &picture(key, n));
                 if !paused && layer == wish && key {
                     current = Some(layer);
                 }

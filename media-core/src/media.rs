@@ -177,11 +177,13 @@ pub struct SourcePacket {
     pub captured: Option<i64>,
     /// Sound level, where it is known.
     pub level: Option<AudioLevel>,
+    /// Of a track in several layers, 0 the lowest. Each has its own numbers and times.
+    pub layer: usize,
 }
 
 impl SourcePacket {
     pub fn new(sequence: u64, timestamp: u32, marker: bool, payload: Bytes) -> Self {
-        Self { sequence, timestamp, marker, payload, captured: None, level: None }
+        Self { sequence, timestamp, marker, payload, captured: None, level: None, layer: 0 }
     }
 }
 

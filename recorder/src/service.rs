@@ -4,14 +4,14 @@ use crate::disk::{self, SharedDisk, SystemDisk, blocking};
 use crate::files::{index_path, media_path};
 use crate::index::Index;
 use crate::recover::{self, doom};
-use crate::session::{Active, Ending, Guest, Live, Session};
+use crate::session::{Active, Ending, Live, Session};
 use crate::store::{self, Wanted};
 use crate::track::RecordingClock;
 use crate::writer::free_bytes;
 use parking_lot::Mutex;
 use rongtong_media_core::clock::RoomClock;
 use rongtong_media_core::ids::RoomName;
-use rongtong_media_core::room::{Room, RoomError, RoomOptions, Rooms, RoomsEvent};
+use rongtong_media_core::room::{Room, RoomError, RoomHold, RoomOptions, Rooms, RoomsEvent};
 use rongtong_platform::Platform;
 use rongtong_platform::clock::now_ms;
 use rongtong_platform::config::Config;
@@ -138,8 +138,8 @@ impl Recorder {
     pub async fn start_camera(&self, camera: &str, title: &str, by: &str) -> Result<Recording, RecordFault> {
         let name = RoomName::new(format!("cam-{camera}"));
         let room = self.rooms.open(&name, || RoomOptions { title: title.to_owned(), ..RoomOptions::default() });
-        let guest = Guest::enter(room.clone())?;
-        self.begin(room, "camera", camera.to_owned(), title.to_owned(), by, Some(guest)).await
+        let hold = room.hold()?;
+        self.begin(room, "camera", camera.to_owned(), title.to_owned(), by, Some(hold)).await
     }
 
     /// Ends a recording and returns it when all is written; one that has ended is just returned.
@@ -242,7 +242,7 @@ impl Recorder {
         subject: String,
         title: String,
         by: &str,
-        guest: Option<Guest>,
+        hold: Option<RoomHold>,
     ) -> Result<Recording, RecordFault> {
         let _one_at_a_time = self.starting.lock().await;
         if let Some(id) = self.recording_of(kind, &subject) {
@@ -281,7 +281,7 @@ impl Recorder {
             options: self.options.clone(),
             metrics: self.platform.metrics.clone(),
             clock: RecordingClock { started_ns: RoomClock::process().ns(Instant::now()) },
-            _guest: guest,
+            _hold: hold,
         };
         let (this, ended_id) = (self.this.clone(), id.clone());
         // Held while it starts, so that its end finds it here.

@@ -5,12 +5,9 @@ use crate::service::RecorderOptions;
 use crate::track::{RecordingClock, TrackFault, TrackRecorder};
 use crate::writer::{Job, Writing};
 use parking_lot::Mutex;
-use rongtong_media_core::ids::{Identity, ParticipantSid, TrackSid};
+use rongtong_media_core::ids::{Identity, TrackSid};
 use rongtong_media_core::media::{Kind, Source};
-use rongtong_media_core::room::{
-    Holder, Join, LeaveReason, Membership, ParticipantKind, Permission, Room, RoomError, RoomEvent, Rooms, Tap,
-    TrackInfo,
-};
+use rongtong_media_core::room::{Holder, LeaveReason, Room, RoomEvent, RoomHold, Rooms, Tap, TrackInfo};
 use rongtong_platform::clock::now_ms;
 use rongtong_platform::metrics::Metrics;
 use rongtong_platform::storage::Db;
@@ -193,36 +190,7 @@ pub struct Session {
     pub metrics: Arc<Metrics>,
     pub clock: RecordingClock,
     /// Held until the end: keeps a camera's own room open and its camera pulled.
-    pub _guest: Option<Guest>,
-}
-
-/// A hidden participant of the recorder's own. Leaves when dropped.
-pub struct Guest {
-    room: Arc<Room>,
-    sid: ParticipantSid,
-}
-
-impl Guest {
-    /// Comes in as one for whom a room stays open, which a recorder by kind is not.
-    pub fn enter(room: Arc<Room>) -> Result<Self, RoomError> {
-        let membership = room.join(Join {
-            identity: format!("recorder:{}", uuid::Uuid::new_v4()),
-            name: "recorder".to_owned(),
-            kind: ParticipantKind::Agent,
-            permission: Permission { hidden: true, ..Permission::default() },
-            ..Join::default()
-        })?;
-        let Membership { info, mut events } = membership;
-        // A participant that does not listen would be thrown out.
-        tokio::spawn(async move { while events.recv().await.is_some() {} });
-        Ok(Self { room, sid: info.sid.clone() })
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.room.leave(&self.sid, LeaveReason::ClientInitiated);
-    }
+    pub _hold: Option<RoomHold>,
 }
 
 impl Session {

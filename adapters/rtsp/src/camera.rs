@@ -15,6 +15,9 @@ use crate::reason::{Failure, Reason};
 use crate::session::{CameraSession, Received, Target, Trace};
 use crate::status::CameraState;
 use futures_util::FutureExt;
+use rongtong_media_core::clock::DeviceClock;
+use rongtong_media_core::media::Source;
+use rongtong_media_core::room::{Keyframes, Rooms, StreamSource};
 use rongtong_platform::clock::now_ms;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -22,9 +25,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Runs a camera until it is ended; a panic costs it a second.
-pub async fn run(shared: Arc<Shared>, config: CamerasConfig, metrics: Arc<CameraMetrics>) {
+pub async fn run(shared: Arc<Shared>, rooms: Arc<Rooms>, config: CamerasConfig, metrics: Arc<CameraMetrics>) {
     loop {
-        let task = Task::new(shared.clone(), config.clone(), metrics.clone());
+        let task = Task::new(shared.clone(), rooms.clone(), config.clone(), metrics.clone());
         if AssertUnwindSafe(task.run()).catch_unwind().await.is_ok() {
             return;
         }
@@ -35,6 +38,7 @@ pub async fn run(shared: Arc<Shared>, config: CamerasConfig, metrics: Arc<Camera
 
 struct Task {
     shared: Arc<Shared>,
+    rooms: Arc<Rooms>,
     config: CamerasConfig,
     metrics: Arc<CameraMetrics>,
     recipe: Recipe,
@@ -42,6 +46,8 @@ struct Task {
     ended: bool,
     presences: Vec<Presence>,
     streams: Vec<Stream>,
+    /// The camera's clock, of this session.
+    device: Arc<DeviceClock>,
     /// What the camera sends that is not taken.
     refused: (Option<VideoDescription>, Option<AudioDescription>),
 }
@@ -52,30 +58,37 @@ struct Stream {
     slot: Slot,
     plan: StreamPlan,
     pipe: Pipe,
+    /// What all rooms get it from.
+    source: StreamSource,
     /// A payload type that means nothing here, until another one comes.
     unknown: Option<u8>,
-    /// RTP and NTP time of the newest sender report, for rooms that come later.
-    report: Option<(u32, u64)>,
 }
 
 impl Stream {
-    fn new(plan: &StreamPlan, slot: Slot) -> Self {
-        Self { index: plan.index, slot, plan: plan.clone(), pipe: Pipe::new(plan), unknown: None, report: None }
+    fn new(plan: &StreamPlan, slot: Slot, rooms: &Rooms, device: &Arc<DeviceClock>) -> Self {
+        let source = match slot {
+            Slot::Video => Source::Camera,
+            Slot::Audio => Source::Microphone,
+        };
+        let source = rooms.source(source, plan.codec.clone(), 1, Keyframes::Cached, device.clone());
+        Self { index: plan.index, slot, plan: plan.clone(), pipe: Pipe::new(plan), source, unknown: None }
     }
 
+    /// Once the stream has said enough of itself.
     fn publish(&self, presence: &mut Presence, name: &str) {
-        presence.publish(self.slot, &self.pipe, name);
-        if let Some((timestamp, ntp)) = self.report {
-            presence.sender_report(self.slot, timestamp, ntp);
+        if let Some(spec) = self.pipe.spec(name) {
+            presence.publish(self.slot, &self.source, spec);
         }
     }
 }
 
 impl Task {
-    fn new(shared: Arc<Shared>, config: CamerasConfig, metrics: Arc<CameraMetrics>) -> Self {
+    fn new(shared: Arc<Shared>, rooms: Arc<Rooms>, config: CamerasConfig, metrics: Arc<CameraMetrics>) -> Self {
         let recipe = shared.recipe();
         Self {
             shared,
+            rooms,
+            device: Arc::default(),
             config,
             metrics,
             recipe,
@@ -165,7 +178,9 @@ impl Task {
         let plan = session.plan();
         let slots = [(&plan.video, Slot::Video), (&plan.audio, Slot::Audio)];
         let taken = slots.into_iter().filter_map(|(stream, slot)| Some((stream.as_ref()?, slot)));
-        self.streams = taken.map(|(stream, slot)| Stream::new(stream, slot)).collect();
+        self.device = Arc::default();
+        let (rooms, device) = (&self.rooms, &self.device);
+        self.streams = taken.map(|(stream, slot)| Stream::new(stream, slot, rooms, device)).collect();
         self.refused = (plan.refused_video.clone(), plan.refused_audio.clone());
         for at in 0..self.streams.len() {
             self.publish(at);
@@ -187,7 +202,7 @@ impl Task {
                             self.broke(reason);
                         }
                         let packet = Incoming { sequence, timestamp, marker, payload };
-                        self.packet(stream, payload_type, packet, last_packet);
+                        self.packet(stream, payload_type, packet);
                     }
                 },
                 () = self.turn() => {
@@ -214,7 +229,7 @@ impl Task {
         }
     }
 
-    fn packet(&mut self, stream: usize, payload_type: u8, packet: Incoming, now: Instant) {
+    fn packet(&mut self, stream: usize, payload_type: u8, packet: Incoming) {
         let Some(at) = self.streams.iter().position(|known| known.index == stream) else { return };
         if !self.turned(at, payload_type) {
             return;
@@ -232,12 +247,9 @@ impl Task {
             self.publish(at);
             self.tell_streams();
         }
-        let Some(known) = self.streams.get_mut(at) else { return };
+        let Some(known) = self.streams.get(at) else { return };
         if !outcome.packets.is_empty() {
-            for presence in &self.presences {
-                presence.write(known.slot, &outcome.packets);
-            }
-            known.pipe.remember(&outcome, now);
+            known.source.write(outcome.packets);
         }
     }
 
@@ -259,7 +271,9 @@ impl Task {
             known.plan = plan;
             self.broke("payload_type");
         } else {
-            *known = Stream::new(&plan, known.slot);
+            let slot = known.slot;
+            *known = Stream::new(&plan, slot, &self.rooms, &self.device);
+            self.presences.iter_mut().for_each(|presence| presence.unpublish_one(slot));
             self.broke("codec");
             self.publish(at);
             self.tell_streams();
@@ -274,16 +288,17 @@ impl Task {
         self.shared.status.lock().last_break = Some((reason, now_ms()));
     }
 
-    fn report(&mut self, stream: usize, timestamp: u32, ntp: u64) {
-        let Some(known) = self.streams.iter_mut().find(|known| known.index == stream) else { return };
-        known.report = Some((timestamp, ntp));
-        for presence in &self.presences {
-            presence.sender_report(known.slot, timestamp, ntp);
+    fn report(&self, stream: usize, timestamp: u32, ntp: u64) {
+        if let Some(known) = self.streams.iter().find(|known| known.index == stream) {
+            known.source.sender_report(timestamp, ntp);
         }
     }
 
     fn publish(&mut self, at: usize) {
         let Some(stream) = self.streams.get(at) else { return };
+        if let Some(spec) = stream.pipe.spec("") {
+            stream.source.set_codec(&spec.codec);
+        }
         for presence in &mut self.presences {
             stream.publish(presence, &self.recipe.name);
         }

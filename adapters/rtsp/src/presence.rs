@@ -2,12 +2,11 @@
 //!
 //! Everything the adapter wants of rooms goes through here. Dropping it leaves the room.
 
-use crate::pipe::Pipe;
 use crate::plan::goes_on;
 use rongtong_media_core::ids::{Identity, ParticipantSid, RoomName};
 use rongtong_media_core::room::{
-    Join, Keyframes, LeaveReason, ParticipantChange, ParticipantKind, Permission, Room, RoomError, RoomEvent,
-    SourcePacket, TrackSource, TrackSpec,
+    Join, LeaveReason, ParticipantChange, ParticipantKind, Permission, Publication, Room, RoomError, RoomEvent,
+    StreamSource, TrackSpec,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,9 +40,9 @@ pub struct Presence {
     sid: ParticipantSid,
     identity: Identity,
     events: mpsc::Receiver<RoomEvent>,
-    tracks: [Option<TrackSource>; 2],
+    tracks: [Option<Publication>; 2],
     own: bool,
-    /// Somebody else is in the room.
+    /// Somebody else is in the room, or a part of the server holds it.
     watched: bool,
 }
 
@@ -96,12 +95,11 @@ impl Presence {
         !self.own || self.watched
     }
 
-    /// Publishes a stream, beginning with its newest group of pictures. A track whose codec is the
-    /// same stays, with its sid, and the room is told what is new of it.
-    pub fn publish(&mut self, slot: Slot, pipe: &Pipe, name: &str) {
-        let Some(spec) = pipe.spec(name) else { return };
-        if let Some(source) = self.track(slot).as_ref() {
-            let sid = source.info().sid.clone();
+    /// Publishes a stream. A track whose codec is the same stays, with its sid, and the room is told what is
+    /// new of it.
+    pub fn publish(&mut self, slot: Slot, source: &StreamSource, spec: TrackSpec) {
+        if let Some(published) = self.track(slot).as_ref() {
+            let sid = published.info().sid.clone();
             let known = self.room.track(&sid);
             if known.is_some_and(|known| goes_on((&known.spec.codec, &known.spec.notice), (&spec.codec, &spec.notice)))
             {
@@ -113,32 +111,19 @@ impl Presence {
             }
         }
         *self.track(slot) = None;
-        match self.room.publish(&self.sid, spec, Keyframes::Cached) {
-            Ok(source) => {
-                let cached = pipe.cached();
-                if !cached.is_empty() {
-                    source.write(cached);
-                }
-                *self.track(slot) = Some(source);
-            }
+        match self.room.publish_source(&self.sid, spec, source) {
+            Ok(published) => *self.track(slot) = Some(published),
             Err(error) => tracing::warn!(room = %self.room.name(), %error, "a camera could not publish"),
-        }
-    }
-
-    pub fn write(&self, slot: Slot, packets: &[SourcePacket]) {
-        if let Some(source) = self.tracks.get(slot as usize).and_then(Option::as_ref) {
-            source.write(packets.to_vec());
-        }
-    }
-
-    pub fn sender_report(&self, slot: Slot, timestamp: u32, ntp: u64) {
-        if let Some(source) = self.tracks.get(slot as usize).and_then(Option::as_ref) {
-            source.sender_report(timestamp, ntp);
         }
     }
 
     pub fn unpublish(&mut self) {
         self.tracks = [None, None];
+    }
+
+    /// Ends the track of one stream.
+    pub fn unpublish_one(&mut self, slot: Slot) {
+        *self.track(slot) = None;
     }
 
     pub fn describe(&self, name: Option<&str>, attributes: BTreeMap<String, String>) {
@@ -169,10 +154,11 @@ impl Presence {
 
     fn look_around(&mut self) {
         // Only the camera's own room is pulled by demand, so only there it matters.
-        self.watched = self.own && self.room.participants().iter().any(|info| info.identity != self.identity);
+        self.watched = self.own
+            && (self.room.is_held() || self.room.participants().iter().any(|info| info.identity != self.identity));
     }
 
-    fn track(&mut self, slot: Slot) -> &mut Option<TrackSource> {
+    fn track(&mut self, slot: Slot) -> &mut Option<Publication> {
         let [video, audio] = &mut self.tracks;
         match slot {
             Slot::Video => video,

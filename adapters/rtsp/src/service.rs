@@ -15,9 +15,7 @@ use crate::session::{Target, Transport};
 use crate::status::{CameraState, Status};
 use parking_lot::Mutex;
 use rongtong_media_core::ids::RoomName;
-use rongtong_media_core::room::{
-    Join, LeaveReason, Membership, ParticipantKind, Permission, Room, RoomError, RoomOptions, Rooms, RoomsEvent,
-};
+use rongtong_media_core::room::{LeaveReason, Room, RoomError, RoomHold, RoomOptions, Rooms, RoomsEvent};
 use rongtong_platform::crypto::Keys;
 use rongtong_platform::metrics::{Gauges, Metrics};
 use rongtong_platform::storage::{Db, StorageError};
@@ -121,16 +119,9 @@ impl Cameras {
             return Err(HoldError::Disabled);
         }
         let room = self.open_own_room(id, &recipe.name);
-        let membership = room.join(Join {
-            identity: format!("hold:{}", uuid::Uuid::new_v4()),
-            kind: ParticipantKind::Agent,
-            permission: Permission { hidden: true, can_subscribe: false, ..Permission::default() },
-            ..Join::default()
-        })?;
+        let hold = room.hold()?;
         shared.change(|desired| desired.holds += 1);
-        let Membership { info, mut events } = membership;
-        tokio::spawn(async move { while events.recv().await.is_some() {} });
-        Ok(Hold { shared, room, sid: info.sid.clone() })
+        Ok(Hold { shared, room, _hold: hold })
     }
 
     /// Opens (or finds) the room in which the camera is alone.
@@ -172,7 +163,8 @@ impl Cameras {
             });
         });
         let shared = Shared::new(row.id.clone(), recipe, taken_out);
-        let task = tokio::spawn(camera::run(shared.clone(), self.config.clone(), self.metrics.clone()));
+        let task =
+            tokio::spawn(camera::run(shared.clone(), self.rooms.clone(), self.config.clone(), self.metrics.clone()));
         self.running.lock().insert(row.id.clone(), Running { shared, task });
     }
 
@@ -298,7 +290,7 @@ pub enum HoldError {
 pub struct Hold {
     shared: Arc<Shared>,
     room: Arc<Room>,
-    sid: rongtong_media_core::ids::ParticipantSid,
+    _hold: RoomHold,
 }
 
 impl Hold {
@@ -316,6 +308,5 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.shared.change(|desired| desired.holds = desired.holds.saturating_sub(1));
-        self.room.leave(&self.sid, LeaveReason::ClientInitiated);
     }
 }

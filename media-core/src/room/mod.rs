@@ -33,7 +33,7 @@ pub use info::{
 };
 pub use permission::Permission;
 pub use registry::{Rooms, RoomsEvent};
-pub use room::{Membership, ParticipantChange, Room, RoomError};
-pub use source::TrackSource;
+pub use room::{Membership, ParticipantChange, Room, RoomError, RoomHold};
+pub use source::{Feeder, Publication, SourceTap, StreamSource, TrackSource};
 pub use subscription::{Audience, Holder, Listed, Listener, MAX_SUBSCRIPTIONS, Subscription, SubscriptionEnd, Tracks};
 pub use tap::Tap;

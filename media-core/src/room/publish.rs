@@ -1,11 +1,11 @@
 //! Tracks coming into a room, changing, and going.
 
 use super::room::{Member, Published, Room, RoomError, State};
+use super::source::{Feeder, Publication, StreamSource};
 use super::{Keyframes, ParticipantInfo, RoomEvent, TrackInfo, TrackSource, TrackSpec};
 use crate::ids::{ParticipantSid, TrackSid};
 use crate::shard::{Command, SourceFeed, TrackConfig, TrackKey};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 /// Tracks one participant may publish at once.
@@ -29,20 +29,28 @@ impl Room {
             let key = self.enter(&mut state, &info, keyframes, Some(feed.clone()), None)?;
             (info, key)
         };
-        let (room, track) = (Arc::downgrade(self), info.sid.clone());
-        let unpublish = move || {
-            if let Some(room) = room.upgrade() {
-                room.unpublish(&track);
-            }
-        };
-        Ok(TrackSource {
-            info,
-            shard: self.shard.clone(),
-            key,
-            feed,
-            unpublish: Some(Box::new(unpublish)),
-            dropped: AtomicU64::new(0),
-        })
+        let publication = Publication { info, room: Arc::downgrade(self) };
+        Ok(TrackSource { publication, feeder: Feeder::new(self.shard.clone(), key, feed) })
+    }
+
+    /// Publishes a source that is fed once for all rooms it is in.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub fn publish_source(
+        self: &Arc<Self>,
+        sid: &ParticipantSid,
+        spec: TrackSpec,
+        source: &StreamSource,
+    ) -> Result<Publication, RoomError> {
+        let mut state = self.state.lock();
+        let info = state.draft(sid, spec)?;
+        state.may_publish(&info.participant, &info.spec)?;
+        let key = TrackKey::next();
+        let (source, muted) = (source.on_shard(&self.shard, self.shard_index()), info.spec.muted);
+        self.shard.send(Command::Place { source, key, room: self.key(), muted });
+        self.announce(&mut state, &info, key)?;
+        Ok(Publication { info, room: Arc::downgrade(self) })
     }
 
     /// A track's description with its new sid, for who must name it before it is negotiated. It is
@@ -130,7 +138,7 @@ impl Room {
         state.may_publish(&info.participant, &info.spec)?;
         let (key, spec) = (TrackKey::next(), &info.spec);
         let config = TrackConfig {
-            room: self.key(),
+            room: Some(self.key()),
             source: spec.source,
             codec: spec.codec.clone(),
             layers: spec.layers.len().max(1),
@@ -142,12 +150,18 @@ impl Room {
         };
         // Before the room names it, so that who hears of it finds it on the shard.
         self.shard.send(Command::AddTrack { key, config });
+        self.announce(state, info, key)?;
+        Ok(key)
+    }
+
+    /// A track that is on the shard by this key is in the room, and all hear of it.
+    fn announce(&self, state: &mut State, info: &Arc<TrackInfo>, key: TrackKey) -> Result<(), RoomError> {
         let member = state.member_mut(&info.participant)?;
         member.tracks.push(Published { info: info.clone(), key, was_subscribed: false });
         let participant = member.refresh();
         self.tell_all(state, &participant, &RoomEvent::TrackPublished(info.clone()));
         self.tell_room(state);
-        Ok(key)
+        Ok(())
     }
 
     pub(super) fn take_track(&self, state: &mut State, sid: &TrackSid) {

@@ -1,7 +1,9 @@
 //! All rooms of this server, and the shards they live on.
 
-use super::{LeaveReason, Room, RoomOptions};
+use super::{Keyframes, LeaveReason, Room, RoomOptions, StreamSource};
+use crate::clock::DeviceClock;
 use crate::ids::RoomName;
+use crate::media::{CodecParams, Source};
 use crate::shard::{ShardConfig, ShardHandle, ShardStats};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -58,6 +60,30 @@ impl Rooms {
         Ok(Self::new(vec![shard]))
     }
 
+    /// A stream that is fed once for all rooms it will be in. All streams of a device share its `device` clock.
+    pub fn source(
+        &self,
+        source: Source,
+        codec: CodecParams,
+        layers: usize,
+        keyframes: Keyframes,
+        device: Arc<DeviceClock>,
+    ) -> StreamSource {
+        let (home, shard) = self.quietest(&self.rooms.lock());
+        StreamSource::new(shard, home, (source, codec, layers), keyframes, device)
+    }
+
+    /// The least populated shard.
+    fn quietest(&self, rooms: &HashMap<RoomName, Arc<Room>>) -> (usize, ShardHandle) {
+        let shard = self.shards.iter().enumerate().min_by_key(|(index, shard)| {
+            (!shard.is_alive(), rooms.values().filter(|room| room.shard_index() == *index).count())
+        });
+        match shard {
+            Some((index, shard)) => (index, shard.clone()),
+            None => unreachable!("a server has at least one shard, see ShardConfig"),
+        }
+    }
+
     /// The room of this name, opened with `options` when it is not there.
     pub fn open(self: &Arc<Self>, name: &RoomName, options: impl FnOnce() -> RoomOptions) -> Arc<Room> {
         let room = {
@@ -65,14 +91,8 @@ impl Rooms {
             if let Some(room) = rooms.get(name) {
                 return room.clone();
             }
-            // The least populated shard; a room stays where it is put.
-            let shard = self.shards.iter().enumerate().min_by_key(|(index, shard)| {
-                (!shard.is_alive(), rooms.values().filter(|room| room.shard_index() == *index).count())
-            });
-            let (index, shard) = match shard {
-                Some((index, shard)) => (index, shard.clone()),
-                None => unreachable!("a server has at least one shard, see ShardConfig"),
-            };
+            // A room stays where it is put.
+            let (index, shard) = self.quietest(&rooms);
             let room = Room::start(name.clone(), options(), index, shard, Arc::downgrade(self), &self.runtime);
             rooms.insert(name.clone(), room.clone());
             room

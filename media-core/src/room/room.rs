@@ -100,6 +100,8 @@ pub(super) struct State {
     pub observers: Vec<mpsc::Sender<RoomEvent>>,
     pub speaking: Vec<ParticipantSid>,
     pub empty_since: Option<Instant>,
+    /// Parts of the server for which it stays open.
+    pub holds: usize,
     pub closed: bool,
     /// Members whose queue was full, still to be thrown out.
     pub overrun: Vec<ParticipantSid>,
@@ -148,6 +150,7 @@ impl Room {
                 observers: Vec::new(),
                 speaking: Vec::new(),
                 empty_since: Some(Instant::now()),
+                holds: 0,
                 closed: false,
                 overrun: Vec::new(),
                 settling: false,
@@ -345,6 +348,27 @@ impl Room {
         inboxes.filter(|inbox| !inbox.push(message)).count()
     }
 
+    /// Keeps the room open for a part of the server that is nobody in it (a recording, a snapshot), until the
+    /// hold is dropped or the room is closed.
+    ///
+    /// # Errors
+    /// When the room is closed.
+    pub fn hold(self: &Arc<Self>) -> Result<RoomHold, RoomError> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(RoomError::Closed);
+        }
+        state.holds += 1;
+        state.empty_since = None;
+        self.tell_room(&mut state);
+        Ok(RoomHold(self.clone()))
+    }
+
+    /// Whether a part of the server holds it.
+    pub fn is_held(&self) -> bool {
+        self.state.lock().holds > 0
+    }
+
     pub fn set_recording(&self, on: bool) {
         self.change(|state| state.recording = on);
     }
@@ -455,14 +479,33 @@ impl Room {
         let info = Arc::new(info);
         let event = RoomEvent::ParticipantLeft(info.clone(), reason);
         self.tell_others(state, &info, &event);
-        if !state.members.iter().any(|member| member.info.kind.keeps_room_open()) && state.empty_since.is_none() {
-            state.empty_since = Some(Instant::now());
-        }
+        state.note_empty();
         self.tell_room(state);
     }
 }
 
+/// See [`Room::hold`].
+#[must_use]
+pub struct RoomHold(Arc<Room>);
+
+impl Drop for RoomHold {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.holds -= 1;
+        state.note_empty();
+        self.0.tell_room(&mut state);
+    }
+}
+
 impl State {
+    /// The time of an empty room begins when the last for whom it stays open is gone.
+    fn note_empty(&mut self) {
+        let kept = self.holds > 0 || self.members.iter().any(|member| member.info.kind.keeps_room_open());
+        if !kept {
+            self.empty_since.get_or_insert_with(Instant::now);
+        }
+    }
+
     pub(super) fn member(&self, sid: &ParticipantSid) -> Result<&Member, RoomError> {
         self.members.iter().find(|member| member.info.sid == *sid).ok_or(RoomError::NoParticipant)
     }

@@ -136,7 +136,8 @@ pub enum SessionInit {
 /// A track as its shard knows it.
 #[derive(Clone)]
 pub struct TrackConfig {
-    pub room: RoomKey,
+    /// The room it is in; none of a source that is placed in rooms by [`super::Command::Place`].
+    pub room: Option<RoomKey>,
     pub source: Source,
     pub codec: CodecParams,
     /// 1 without simulcast.

@@ -4,9 +4,10 @@ use super::config::{PeerConfig, SendSection, SessionInit, TrackConfig, Transport
 use super::core::{Room, ShardCore};
 use super::egress::ready_for_media;
 use super::sub::{Outgoing, Sink, Sub, TapSink};
-use super::track::Track;
+use super::track::{Place, Track};
 use super::transport::Transport;
-use super::{Command, SubKey, TrackKey, TransportKey};
+use super::{Command, ShardHandle, SubKey, TrackKey, TransportKey};
+use crate::media::SourcePacket;
 use crate::session::plain::LocalPorts;
 use crate::session::srtp::Rollover;
 use crate::session::{Path, PortKey, Session};
@@ -26,9 +27,9 @@ impl ShardCore {
                 self.rooms.insert(room, Room { events, speaking: false });
             }
             Command::AddTap { track, sub, mut writer } => {
-                let Some(state) = self.tracks.get(track) else { return };
+                let Some(state) = self.tracks.get_mut(track) else { return };
                 writer.set_format(state.format.clone());
-                writer.set_muted(state.config.muted);
+                writer.set_muted(state.place(track).is_some_and(|place| place.muted));
                 self.add_sub(track, sub, Sink::Tap(Box::new(TapSink::new(writer))), now);
             }
             Command::AddSub { track, sub } => self.add_sub(track, sub, Sink::Unplaced, now),
@@ -60,17 +61,16 @@ impl ShardCore {
             Command::Keyframe { track, sub } => self.request_keyframe_for(track, sub, now),
             Command::Mute { track, muted } => {
                 let Some(at) = self.tracks.find(track) else { return };
-                let Some(state) = self.tracks.at(at).filter(|state| state.config.muted != muted) else { return };
+                let Some(state) = self.tracks.at_mut(at) else { return };
+                if state.place(track).is_none_or(|place| place.muted == muted) {
+                    return;
+                }
                 // What came before it was said is of before.
                 for layer in 0..state.layers.len() {
                     self.finish_order(at, layer, now);
                 }
                 let Some(state) = self.tracks.at_mut(at) else { return };
-                state.config.muted = muted;
-                if state.is_video() {
-                    state.begin_anew();
-                }
-                state.taps().for_each(|tap| tap.writer.set_muted(muted));
+                state.mute(track, muted);
                 if !muted {
                     self.start_waiting_subs(track, now);
                 }
@@ -79,14 +79,14 @@ impl ShardCore {
                 self.rooms.remove(&room);
             }
             Command::RemoveSub { track, sub } => self.remove_sub(track, sub, now),
-            Command::RemoveTrack { track } => {
-                let Some(at) = self.tracks.find(track) else { return };
-                let layers = self.tracks.at(at).map_or(0, |state| state.layers.len());
-                for layer in 0..layers {
-                    self.finish_order(at, layer, now);
+            Command::Place { source, key, room, muted } => {
+                if let Some(state) = self.tracks.get_mut(source) {
+                    state.places.push(Place { key, room, muted });
+                    self.tracks.alias(key, source);
                 }
-                self.tracks.remove(track);
             }
+            Command::Replicate { track, to, key } => self.replicate(track, to, key),
+            Command::RemoveTrack { track } => self.remove_track(track, now),
             Command::RemoveTransport { key } => self.remove_transport(key, now),
             Command::SendData { transport, kind, payload } => {
                 if let Some(transport) = self.transports.get_mut(transport) {
@@ -98,8 +98,8 @@ impl ShardCore {
                     self.schedule(key, at);
                 }
             }
-            Command::Report { track, timestamp, device_ns, arrival } => {
-                self.fed_report(track, timestamp, device_ns, arrival);
+            Command::Report { track, layer, timestamp, device_ns, arrival } => {
+                self.fed_report(track, layer, timestamp, device_ns, arrival);
             }
             #[cfg(test)]
             Command::Fault { .. } => panic!("a fault, for a test"),
@@ -123,8 +123,54 @@ impl ShardCore {
     }
 
     pub(super) fn add_track(&mut self, key: TrackKey, config: TrackConfig) {
-        let track = Track::new(config, self.config.gop_cache_bytes, self.config.gop_cache_duration);
+        let place = config.room.map(|room| Place { key, room, muted: config.muted });
+        let mut track = Track::new(config, self.config.gop_cache_bytes, self.config.gop_cache_duration);
+        track.places.extend(place);
         self.tracks.insert(key, track);
+    }
+
+    /// A track of a room, or a source with all it is in.
+    fn remove_track(&mut self, key: TrackKey, now: Instant) {
+        let Some(at) = self.tracks.find(key) else { return };
+        if at.key != key {
+            if let Some(track) = self.tracks.at_mut(at) {
+                track.places.retain(|place| place.key != key);
+                let gone: Vec<SubKey> = track.subs.values().filter(|sub| sub.place == key).map(|sub| sub.key).collect();
+                gone.into_iter().for_each(|sub| _ = track.subs.remove(sub));
+            }
+            self.tracks.unalias(key);
+            self.update_wanted(at.key, now);
+            return;
+        }
+        let layers = self.tracks.at(at).map_or(0, |state| state.layers.len());
+        for layer in 0..layers {
+            self.finish_order(at, layer, now);
+        }
+        let Some(track) = self.tracks.at(at) else { return };
+        if let Some(feed) = &track.config.feed {
+            feed.want(key, [false; 3]);
+        }
+        let places: SmallVec<[TrackKey; 4]> = track.places.iter().map(|place| place.key).collect();
+        places.into_iter().for_each(|place| self.tracks.unalias(place));
+        self.tracks.remove(key);
+    }
+
+    /// Another shard's track gets what this one is fed, and at once what it has cached of it.
+    fn replicate(&mut self, track: TrackKey, to: ShardHandle, key: TrackKey) {
+        let Some(track) = self.tracks.get_mut(track) else { return };
+        let mut batch: Vec<SourcePacket> = Vec::new();
+        for (layer, gop) in track.gops.iter().enumerate() {
+            batch.extend(gop.iter().map(|(packet, timestamp)| SourcePacket {
+                layer,
+                captured: Some(packet.room_ns),
+                level: packet.level,
+                ..SourcePacket::new(packet.sequence, *timestamp, packet.marker, packet.payload.clone())
+            }));
+        }
+        if !batch.is_empty() {
+            to.feed(key, batch);
+        }
+        track.replicas.push((to, key));
     }
 
     fn add_sub(&mut self, key: TrackKey, sub: SubKey, sink: Sink, now: Instant) {
@@ -132,7 +178,9 @@ impl ShardCore {
         if track.subs.find(sub).is_some() {
             return;
         }
-        track.subs.insert(sub, Sub::new(sub, sink, track.config.codec.clock_rate, &mut self.random, now));
+        let mut fresh = Sub::new(sub, key, sink, track.config.codec.clock_rate, &mut self.random, now);
+        fresh.muted = track.place(key).is_some_and(|place| place.muted);
+        track.subs.insert(sub, fresh);
         self.update_wanted(key, now);
         self.start_waiting_subs(key, now);
     }
@@ -184,29 +232,29 @@ impl ShardCore {
     pub(super) fn start_waiting_subs(&mut self, key: TrackKey, now: Instant) {
         let transports = &self.transports;
         let Some(track) = self.tracks.get_mut(key) else { return };
-        if track.config.muted || !track.is_video() {
+        if track.silent || !track.is_video() {
             return;
         }
-        let Track { subs, gop, paces, .. } = track;
+        let Track { subs, gops, paces, .. } = track;
         let mut wanting: SmallVec<[usize; 3]> = SmallVec::new();
         let mut bursting: SmallVec<[SubKey; 8]> = SmallVec::new();
-        for sub in subs.values_mut().filter(|sub| sub.current.is_none() && !sub.paused) {
+        for sub in subs.values_mut().filter(|sub| sub.current.is_none() && !sub.paused && !sub.muted) {
             if !ready_for_media(sub, transports, now) {
                 if now < sub.ready_at {
                     self.delayed.push((sub.ready_at, key));
                 }
                 continue;
             }
-            match gop {
-                Some(gop) if gop.iter().next().is_some_and(|(first, _)| sub.is_new(first)) => {
+            // Layers of which nothing has come yet begin with a keyframe by themselves.
+            let target = super::layers::choose(paces, sub.wish).or((paces.len() == 1).then_some(0));
+            match target.and_then(|target| Some((target, gops.get(target)?))) {
+                Some((layer, gop)) if gop.iter().next().is_some_and(|(first, _)| sub.is_new(layer, first)) => {
                     let group: Vec<_> = gop.iter().cloned().collect();
-                    sub.begin_burst(group.iter(), now);
+                    sub.begin_burst(layer, group.iter(), now);
                     bursting.push(sub.key);
                 }
                 Some(_) => {}
                 None => {
-                    // Layers of which nothing has come yet begin with a keyframe by themselves.
-                    let target = super::layers::choose(paces, sub.wish).or((paces.len() == 1).then_some(0));
                     wanting.extend(target.filter(|target| !wanting.contains(target)));
                 }
             }

@@ -228,10 +228,15 @@ impl ShardCore {
     /// Packets of an adapter.
     pub fn feed(&mut self, track: TrackKey, batch: Vec<SourcePacket>, now: Instant) {
         self.finish_rest(now);
+        if let Some(state) = self.tracks.get(track) {
+            for (shard, key) in &state.replicas {
+                shard.feed(*key, batch.clone());
+            }
+        }
         let whole =
             self.guarded("forwarding an adapter's packets", |core| core.feed_all(track, batch.into_iter(), now));
         if !whole && let Some(track) = self.tracks.get_mut(track) {
-            track.begin_anew();
+            track.begin_anew(None);
         }
     }
 

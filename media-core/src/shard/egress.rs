@@ -59,7 +59,7 @@ impl ShardCore {
         let Some(track) = self.tracks.get_mut(key).filter(|track| track.is_video()) else { return };
         if let Some(feed) = &track.config.feed {
             let feed = feed.clone();
-            if track.gop.is_some() {
+            if !track.gops.is_empty() {
                 return;
             }
             if track.may_request_keyframe(layer, now) {

@@ -3,7 +3,7 @@
 use super::core::ShardCore;
 use super::egress::send_again;
 use super::sub::{REPLAY_BYTES, Sink};
-use super::{TrackKey, TransportKey};
+use super::{Command, TrackKey, TransportKey};
 use crate::clock::{ClockEstimator, Reading, ntp_to_unix_ns};
 
 use crate::rtp::packet::RtpHeader;
@@ -51,8 +51,9 @@ impl ShardCore {
         };
         let Some(state) = self.tracks.get_mut(track) else { return };
         let Some(sub) = state.subs.get_mut(sub) else { return };
-        match (&state.gop, sub.current) {
-            (Some(gop), Some(_)) if !gop.is_empty() && sub.burst.is_empty() => {
+        let gop = state.gops.get(sub.current.unwrap_or(0));
+        match (gop, sub.current) {
+            (Some(gop), Some(layer)) if !gop.is_empty() && sub.burst.is_empty() => {
                 // The source can't be asked: give it the cached group once more, if that helps soon.
                 let newest = gop.iter().last().map_or(0, |(packet, _)| packet.sequence);
                 if gop.bytes() > REPLAY_BYTES || !sub.may_replay(newest, now) {
@@ -60,7 +61,7 @@ impl ShardCore {
                 }
                 let group: Vec<_> = gop.iter().cloned().collect();
                 let sub_key = sub.key;
-                sub.begin_burst(group.iter(), now);
+                sub.begin_burst(layer, group.iter(), now);
                 self.burst_later(track, sub_key);
             }
             (Some(_), _) => {}
@@ -135,9 +136,14 @@ impl ShardCore {
     }
 
     /// A fed track's report.
-    pub(super) fn fed_report(&mut self, key: TrackKey, timestamp: u32, device_ns: i64, arrival: Instant) {
+    pub(super) fn fed_report(&mut self, key: TrackKey, layer: usize, timestamp: u32, device_ns: i64, arrival: Instant) {
         let Some(device) = self.tracks.get(key).map(|track| track.config.device.clone()) else { return };
-        self.note_report(key, 0, timestamp, device_ns, &mut device.0.lock(), arrival);
+        self.note_report(key, layer, timestamp, device_ns, &mut device.0.lock(), arrival);
+        if let Some(track) = self.tracks.get(key) {
+            for (shard, key) in &track.replicas {
+                shard.send(Command::Report { track: *key, layer, timestamp, device_ns, arrival });
+            }
+        }
     }
 
     fn note_report(

@@ -311,7 +311,7 @@ impl ShardCore {
         }
         let Some(state) = track.layers.get_mut(layer) else { return };
         let room_ns = state.clock.room_ns(time).unwrap_or_else(|| self.clock.ns(now));
-        if track.config.muted {
+        if track.silent {
             // Counted as received, and no gap to those who watch.
             self.leave_out(at, layer, sequence, now);
             return;
@@ -360,24 +360,25 @@ impl ShardCore {
             self.stats.feed_oversized += 1;
             return;
         }
-        let Some(layer) = track.layers.first_mut() else { return };
+        let index = source.layer;
+        let Some(layer) = track.layers.get_mut(index) else { return };
         layer.stats.on_packet(source.sequence, source.timestamp, now);
         let time = layer.time.extend(source.timestamp);
         let arrival = self.clock.ns(now);
         let jumped = layer.clock.packet(time, arrival);
         let room_ns = source.captured.or_else(|| layer.clock.room_ns(time)).unwrap_or(arrival);
-        let expected = track.next_fed.filter(|expected| *expected < source.sequence);
-        track.next_fed = Some(track.next_fed.unwrap_or(0).max(source.sequence + 1));
-        if track.config.muted {
-            track.leave_out(0, source.sequence, Readers::All);
+        let expected = layer.next_fed.filter(|expected| *expected < source.sequence);
+        layer.next_fed = Some(layer.next_fed.unwrap_or(0).max(source.sequence + 1));
+        if track.silent {
+            track.leave_out(index, source.sequence, Readers::All);
             return;
         }
         if jumped {
-            track.breaks(0, Discontinuity::Rtp);
+            track.breaks(index, Discontinuity::Rtp);
         }
         if expected.is_some() && track.is_video() {
             // Nobody is shown a picture that refers to what was lost.
-            track.begin_anew();
+            track.begin_anew(Some(index));
         }
         let packet = MediaPacket {
             sequence: source.sequence,
@@ -389,7 +390,7 @@ impl ShardCore {
             level: source.level,
             red: None,
         };
-        self.fan_out(at, 0, packet, source.timestamp, now);
+        self.fan_out(at, index, packet, source.timestamp, now);
     }
 
     /// One packet to everybody who wants it.
@@ -446,6 +447,12 @@ impl ShardCore {
             }
             fan.next = at.slot + 1;
             if sub.paused || !sub.is_placed() || !fan.readers.include(sub) {
+                continue;
+            }
+            if sub.muted {
+                if sub.current == Some(layer) {
+                    sub.munger.drop_packet(packet.sequence);
+                }
                 continue;
             }
             let wished = targets.get(sub.wish.min(layers - 1)).copied().flatten();

@@ -49,11 +49,12 @@ use crate::session::PortKey;
 use crate::tap::{Bell, TapWriter};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 macro_rules! key {
     ($(#[$doc:meta])* $name:ident) => {
@@ -86,10 +87,34 @@ key!(
     TransportKey
 );
 
-/// How the shard wakes an adapter that feeds a track.
-#[derive(Default)]
+/// How shards tell an adapter that feeds a track what is wanted of it.
 pub struct SourceFeed {
     pub keyframe: Notify,
+    /// Which layers somebody wants, by the shards' tracks that it feeds.
+    wants: Mutex<Vec<(TrackKey, [bool; 3])>>,
+    pub wanted: watch::Sender<[bool; 3]>,
+}
+
+impl Default for SourceFeed {
+    fn default() -> Self {
+        Self { keyframe: Notify::new(), wants: Mutex::default(), wanted: watch::Sender::new([false; 3]) }
+    }
+}
+
+impl SourceFeed {
+    /// What the readers of one of its tracks want; nothing of one that is gone.
+    fn want(&self, track: TrackKey, wanted: [bool; 3]) {
+        let mut wants = self.wants.lock();
+        wants.retain(|(known, _)| *known != track);
+        if wanted != [false; 3] {
+            wants.push((track, wanted));
+        }
+        let mut all = [false; 3];
+        for (_, one) in wants.iter() {
+            all.iter_mut().zip(one).for_each(|(all, one)| *all |= one);
+        }
+        self.wanted.send_if_modified(|told| std::mem::replace(told, all) != all);
+    }
 }
 
 /// What a shard tells a room.
@@ -155,6 +180,19 @@ pub(crate) enum Command {
         port: PortKey,
         opening: Opening,
     },
+    /// A source is a track of this room from now on, by this key.
+    Place {
+        source: TrackKey,
+        key: TrackKey,
+        room: RoomKey,
+        muted: bool,
+    },
+    /// What is fed to a track is handed on to one of another shard, from its cached group on.
+    Replicate {
+        track: TrackKey,
+        to: ShardHandle,
+        key: TrackKey,
+    },
     RemoveRoom {
         room: RoomKey,
     },
@@ -176,6 +214,7 @@ pub(crate) enum Command {
     /// A fed track's RTP time `timestamp` was when the device's clock said `device_ns`; that came at `arrival`.
     Report {
         track: TrackKey,
+        layer: usize,
         timestamp: u32,
         device_ns: i64,
         arrival: Instant,
@@ -360,8 +399,8 @@ impl ShardHandle {
         }
     }
 
-    pub(crate) fn report(&self, track: TrackKey, timestamp: u32, device_ns: i64) {
-        self.send(Command::Report { track, timestamp, device_ns, arrival: Instant::now() });
+    pub(crate) fn report(&self, track: TrackKey, layer: usize, timestamp: u32, device_ns: i64) {
+        self.send(Command::Report { track, layer, timestamp, device_ns, arrival: Instant::now() });
     }
 
     pub(crate) fn bell(&self) -> &Arc<Bell> {

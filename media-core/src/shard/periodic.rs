@@ -247,8 +247,10 @@ impl ShardCore {
                 continue;
             }
             let level = track.meter.take();
-            if level > 0.0 && !track.config.muted && may_speak(track.config.source) {
-                spoken.entry(track.config.room).or_default().push((key, level));
+            if level > 0.0 && may_speak(track.config.source) {
+                for place in track.places.iter().filter(|place| !place.muted) {
+                    spoken.entry(place.room).or_default().push((place.key, level));
+                }
             }
         }
         for (room, state) in &mut self.rooms {
@@ -266,12 +268,13 @@ impl ShardCore {
 
     /// Tells a publisher which layers have viewers: more at once, fewer after a while.
     pub(super) fn update_wanted(&mut self, key: TrackKey, now: Instant) {
-        let Some(track) = self.tracks.get_mut(key) else { return };
-        if !track.is_video() || track.config.feed.is_some() {
+        let Some(at) = self.tracks.find(key) else { return };
+        let Some(track) = self.tracks.at_mut(at) else { return };
+        if !track.is_video() && track.config.feed.is_none() {
             return;
         }
         let wanted = track.wanted_now();
-        let told = track.wanted.unwrap_or([true; 3]);
+        let told = track.wanted.unwrap_or([track.config.feed.is_none(); 3]);
         if wanted == told {
             track.unwanted_since = None;
             return;
@@ -283,8 +286,14 @@ impl ShardCore {
         }
         track.unwanted_since = None;
         track.wanted = Some(wanted);
-        if let Some(room) = self.rooms.get(&track.config.room) {
-            let _ = room.events.send(ShardEvent::LayersWanted { track: key, wanted });
+        if let Some(feed) = &track.config.feed {
+            feed.want(at.key, wanted);
+            return;
+        }
+        for place in &track.places {
+            if let Some(room) = self.rooms.get(&place.room) {
+                let _ = room.events.send(ShardEvent::LayersWanted { track: place.key, wanted });
+            }
         }
     }
 }

@@ -187,7 +187,7 @@ impl Rig {
     pub fn track(&mut self, codec: CodecParams, layers: usize, keyframes: Keyframes) -> TrackKey {
         let key = TrackKey::next();
         let config = TrackConfig {
-            room: self.room,
+            room: Some(self.room),
             source: Source::Camera,
             codec,
             layers,

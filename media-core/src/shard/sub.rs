@@ -1,9 +1,9 @@
 //! One subscription: which layer it is on, how source numbers become its own,
 //! and what it has sent, so that a lost packet can be sent again.
 
-use super::SubKey;
 use super::table::TransportAt;
 use super::track::ClockPoint;
+use super::{SubKey, TrackKey};
 use crate::media::{Codec, Kind, MediaPacket};
 use crate::rtp::munger::{Mapped, Munger};
 use crate::rtp::seq::{Extender, Extender32};
@@ -131,6 +131,12 @@ pub(super) struct Epoch {
 
 pub(super) struct Sub {
     pub key: SubKey,
+    /// By which of the track's keys it was made: in which room it is.
+    pub place: TrackKey,
+    /// The track is muted there.
+    pub muted: bool,
+    /// Numbers of each layer before which nothing of a cached group is for it.
+    pub not_before: SmallVec<[Option<u64>; 3]>,
     pub sink: Sink,
     /// Highest layer index it has use for.
     pub wish: usize,
@@ -169,11 +175,14 @@ pub(super) struct Sub {
 }
 
 impl Sub {
-    pub fn new(key: SubKey, sink: Sink, clock_rate: u32, random: &mut impl Rng, now: Instant) -> Self {
+    pub fn new(key: SubKey, place: TrackKey, sink: Sink, clock_rate: u32, random: &mut impl Rng, now: Instant) -> Self {
         // The first number stays low: receivers must agree on the roll-over count without a hint (RFC 3711 3.3.1).
         let first = random.random_range(1..0x7000);
         Self {
             key,
+            place,
+            muted: false,
+            not_before: SmallVec::new(),
             epochs: SmallVec::new(),
             squeezed: Vec::new(),
             squeezed_end: 0,
@@ -294,7 +303,12 @@ impl Sub {
 
     /// Begins with a cached group: its frames leave at once, a millisecond of
     /// RTP time apart, ending where the live stream goes on.
-    pub fn begin_burst<'a>(&mut self, group: impl Iterator<Item = &'a (MediaPacket, u32)> + Clone, now: Instant) {
+    pub fn begin_burst<'a>(
+        &mut self,
+        layer: usize,
+        group: impl Iterator<Item = &'a (MediaPacket, u32)> + Clone,
+        now: Instant,
+    ) {
         let newest = group.clone().last().map(|(_, timestamp)| *timestamp);
         let (Some(newest), Some((first, first_time))) = (newest, group.clone().next()) else { return };
         let squeeze = matches!(self.sink, Sink::Transport(_));
@@ -320,11 +334,14 @@ impl Sub {
         let first_out = if squeeze { start } else { *first_time };
         self.burst_room = self.burst.len() + MAX_WAITING;
         self.begun_until = now + REPLAY_GRACE;
-        self.current = Some(0);
+        self.current = Some(layer);
+        if let Sink::Tap(tap) = &mut self.sink {
+            tap.writer.set_layer(layer);
+        }
         self.munger.switch_source(first.sequence, first_out, now, 1);
         self.vp8.switch_source();
         self.squeezed.clear();
-        self.note_epoch(0);
+        self.note_epoch(layer);
     }
 
     fn note_epoch(&mut self, layer: usize) {
@@ -462,8 +479,11 @@ impl Sub {
         }
     }
 
-    /// Whether a cached group that begins with `first` holds nothing that it got before.
-    pub fn is_new(&self, first: &MediaPacket) -> bool {
+    /// Whether a layer's cached group that begins with `first` holds nothing that it got before, or was not to see.
+    pub fn is_new(&self, layer: usize, first: &MediaPacket) -> bool {
+        if self.not_before.get(layer).copied().flatten().is_some_and(|bound| first.sequence < bound) {
+            return false;
+        }
         match &self.sink {
             Sink::Tap(tap) => tap.newest.is_none_or(|newest| first.sequence > newest),
             _ => true,
@@ -539,11 +559,11 @@ mod tests {
             last_report: None,
             loss: 0.0,
         };
-        let mut sub = Sub::new(SubKey::next(), Sink::Unplaced, 90_000, &mut rand::rng(), now);
+        let mut sub = Sub::new(SubKey::next(), TrackKey::next(), Sink::Unplaced, 90_000, &mut rand::rng(), now);
         assert!(sub.place(outgoing, now));
         let group: Vec<(MediaPacket, u32)> =
             (0..50u32).map(|i| (packet(1000 + u64::from(i)), 5000 + i / 2 * 3600)).collect();
-        sub.begin_burst(group.iter(), now);
+        sub.begin_burst(0, group.iter(), now);
         let mut previous: Option<(u16, u32)> = None;
         while let Some((packet, time)) = sub.burst.pop_front() {
             let ready = sub.number(&packet, time, now).unwrap();

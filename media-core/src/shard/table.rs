@@ -70,14 +70,33 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
         At { key, slot }
     }
 
+    /// By the key that it was inserted with; its aliases are to be gone before.
     pub fn remove(&mut self, key: K) -> Option<V> {
         let slot = self.index.remove(&key)?;
         self.free.push(slot);
         self.slots.get_mut(slot)?.take().map(|(_, value)| value)
     }
 
+    /// Another key of the same value, until [`Self::unalias`].
+    pub fn alias(&mut self, alias: K, of: K) {
+        if let Some(&slot) = self.index.get(&of)
+            && !self.index.contains_key(&alias)
+        {
+            self.index.insert(alias, slot);
+        }
+    }
+
+    pub fn unalias(&mut self, alias: K) {
+        if self.find(alias).is_some_and(|at| at.key != alias) {
+            self.index.remove(&alias);
+        }
+    }
+
+    /// The key in what is found is the one that the value was inserted with.
     pub fn find(&self, key: K) -> Option<At<K>> {
-        self.index.get(&key).map(|&slot| At { key, slot })
+        let &slot = self.index.get(&key)?;
+        let (key, _) = self.slots.get(slot)?.as_ref()?;
+        Some(At { key: *key, slot })
     }
 
     pub fn get(&self, key: K) -> Option<&V> {
@@ -98,7 +117,7 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
     }
 
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.slots.len() - self.free.len()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (K, &V)> {

@@ -6,7 +6,7 @@ use super::layers::{self, Pace};
 use super::levels::{LevelMeter, g711_level};
 use super::sub::{Sink, Sub, TapSink};
 use super::table::Table;
-use super::{SubKey, TransportKey};
+use super::{RoomKey, ShardHandle, SubKey, TrackKey, TransportKey};
 use crate::clock::StreamClock;
 use crate::media::{Codec, CodecParams, Keyframes, Kind, MediaPacket};
 use crate::rtp::gop::GopCache;
@@ -18,6 +18,7 @@ use crate::rtp::seq::{Extender, Extender32};
 use crate::rtp::stats::ReceiverStats;
 use crate::rtp::{h264, h265, vp8};
 use crate::tap::Discontinuity;
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,8 @@ pub(super) struct Layer {
     clock_rate: u32,
     pub sequence: Extender,
     pub time: Extender32,
+    /// The number that a fed packet must have if none was lost.
+    pub next_fed: Option<u64>,
     pub nack: NackGenerator,
     pub stats: ReceiverStats,
     pub history: PacketHistory<MediaPacket>,
@@ -72,6 +75,7 @@ impl Layer {
             clock_rate,
             sequence: Extender::default(),
             time: Extender32::default(),
+            next_fed: None,
             nack: NackGenerator::new(NackConfig::default()),
             stats: ReceiverStats::new(clock_rate),
             history: PacketHistory::new(HISTORY, HISTORY_AGE),
@@ -124,6 +128,14 @@ impl Readers {
     }
 }
 
+/// A track in one room.
+pub(super) struct Place {
+    /// What the room calls it by.
+    pub key: TrackKey,
+    pub room: RoomKey,
+    pub muted: bool,
+}
+
 pub(super) struct Track {
     pub config: TrackConfig,
     /// The codec as taps are told of it.
@@ -131,10 +143,15 @@ pub(super) struct Track {
     pub layers: Vec<Layer>,
     /// The pace of each layer; beside `layers` so that both can be borrowed.
     pub paces: Vec<Pace>,
-    pub gop: Option<GopCache<(MediaPacket, u32)>>,
+    /// The newest group of each layer, where the source can't be asked for one.
+    pub gops: Vec<GopCache<(MediaPacket, u32)>>,
     pub subs: Table<SubKey, Sub>,
-    /// The number that a fed packet must have if none was lost.
-    pub next_fed: Option<u64>,
+    /// The rooms it is in.
+    pub places: SmallVec<[Place; 1]>,
+    /// It is muted wherever it is: nothing of it is kept.
+    pub silent: bool,
+    /// Tracks of other shards that get what this one is fed.
+    pub replicas: Vec<(ShardHandle, TrackKey)>,
     pub publisher: Option<TransportKey>,
     pub meter: LevelMeter,
     pub wanted: Option<[bool; 3]>,
@@ -149,9 +166,11 @@ impl Track {
         Self {
             layers: (0..count).map(|_| Layer::new(config.codec.clock_rate)).collect(),
             paces: vec![Pace::default(); count],
-            gop: cached.then(|| GopCache::new(gop_bytes, gop_duration)),
+            gops: (0..if cached { count } else { 0 }).map(|_| GopCache::new(gop_bytes, gop_duration)).collect(),
             subs: Table::default(),
-            next_fed: None,
+            places: SmallVec::new(),
+            silent: config.muted && config.room.is_some(),
+            replicas: Vec::new(),
             publisher: None,
             meter: LevelMeter::default(),
             wanted: None,
@@ -170,6 +189,9 @@ impl Track {
 
     /// The codec's parameters are others from here on. With another clock rate its times begin anew.
     pub fn set_format(&mut self, codec: Arc<CodecParams>) {
+        if *codec == self.config.codec {
+            return;
+        }
         if codec.clock_rate != self.config.codec.clock_rate {
             for layer in 0..self.layers.len() {
                 self.wait_anew(layer, Discontinuity::Source);
@@ -222,14 +244,44 @@ impl Track {
         self.subs.values_mut().filter(|sub| sub.current == Some(layer)).for_each(|sub| sub.breaks(why));
     }
 
-    /// What was sent so far is no ground for what comes: all wait for a keyframe.
-    pub fn begin_anew(&mut self) {
-        if let Some(gop) = &mut self.gop {
-            gop.clear();
+    /// What was sent so far of this layer, or of all, is no ground for what comes: a keyframe is waited for.
+    pub fn begin_anew(&mut self, layer: Option<usize>) {
+        for (index, gop) in self.gops.iter_mut().enumerate() {
+            if layer.is_none_or(|layer| layer == index) {
+                gop.clear();
+            }
         }
-        for sub in self.subs.values_mut() {
+        for sub in self.subs.values_mut().filter(|sub| layer.is_none() || sub.current == layer) {
             sub.current = None;
             sub.burst.clear();
+        }
+    }
+
+    pub fn place(&mut self, key: TrackKey) -> Option<&mut Place> {
+        self.places.iter_mut().find(|place| place.key == key)
+    }
+
+    /// Mutes or unmutes the track in one of its rooms.
+    pub fn mute(&mut self, key: TrackKey, muted: bool) {
+        let Some(place) = self.place(key) else { return };
+        place.muted = muted;
+        self.silent = self.config.room.is_some() && muted;
+        let video = self.is_video();
+        if video && self.config.room.is_some() {
+            self.begin_anew(None);
+        }
+        let next = self.layers.iter().map(|layer| layer.next_fed).collect::<SmallVec<[_; 3]>>();
+        for sub in self.subs.values_mut().filter(|sub| sub.place == key) {
+            sub.muted = muted;
+            if video {
+                sub.current = None;
+                sub.burst.clear();
+            }
+            // What was cached meanwhile was not meant to be seen.
+            sub.not_before = next.clone();
+            if let Sink::Tap(tap) = &mut sub.sink {
+                tap.writer.set_muted(muted);
+            }
         }
     }
 
@@ -253,9 +305,7 @@ impl Track {
             if let Some(level) = packet.level.or_else(|| g711_level(self.config.codec.codec, &packet.payload)) {
                 self.meter.add(level);
             }
-        } else if let Some(gop) = &mut self.gop
-            && index == 0
-        {
+        } else if let Some(gop) = self.gops.get_mut(index) {
             let keyframe = starts_keyframe(codec, &packet.payload);
             gop.push((packet.clone(), timestamp), packet.payload.len() + 64, timestamp, keyframe, now);
         }

@@ -12,15 +12,11 @@ use bytes::Bytes;
 use rongtong_media_core::media::{Codec, CodecParams};
 use rongtong_media_core::room::SourcePacket;
 use rongtong_media_core::rtp::access_unit::AccessUnit;
-use rongtong_media_core::rtp::gop::GopCache;
 use rongtong_media_core::rtp::h264::{Depacketizer, Repacketizer, SpsInfo, nal_type, parse_sprop, type_of};
 use rongtong_media_core::rtp::seq::Extender;
-use std::time::{Duration, Instant};
 
 /// A keyframe of 4K at the highest quality is below this.
 const MAX_ACCESS_UNIT: usize = 4 << 20;
-const CACHE_BYTES: usize = 8 << 20;
-const CACHE_TIME: Duration = Duration::from_secs(12);
 
 pub struct H264Pipe {
     plan: StreamPlan,
@@ -34,10 +30,7 @@ pub struct H264Pipe {
     /// As it came in-band; cameras may keep several, by their identifiers (H.264 7.4.2.1.1).
     newest_sps: Option<Bytes>,
     b_slices: bool,
-    /// Time of the newest keyframe.
-    key_time: u32,
     rate: FrameRate,
-    cache: GopCache<SourcePacket>,
 }
 
 impl H264Pipe {
@@ -58,9 +51,7 @@ impl H264Pipe {
             sps: None,
             newest_sps: None,
             b_slices: false,
-            key_time: 0,
             rate: FrameRate::default(),
-            cache: GopCache::new(CACHE_BYTES, CACHE_TIME),
         };
         pipe.learn_parameters();
         pipe
@@ -77,17 +68,6 @@ impl H264Pipe {
             }
         }
         outcome
-    }
-
-    pub fn remember(&mut self, outcome: &Outcome, now: Instant) {
-        for packet in &outcome.packets {
-            let key = outcome.key && self.key_time == packet.timestamp;
-            self.cache.push(packet.clone(), packet.payload.len() + 64, packet.timestamp, key, now);
-        }
-    }
-
-    pub fn cached(&self) -> Vec<SourcePacket> {
-        self.cache.iter().cloned().collect()
     }
 
     /// `None` until a sequence parameter set is known.
@@ -150,8 +130,6 @@ impl H264Pipe {
         outcome.changed |= result.key && self.learn_parameters() || self.notice() != notice;
         if result.key {
             outcome.key = true;
-            self.key_time = unit.timestamp;
-            self.cache.clear();
         }
         let last = payloads.len().saturating_sub(1);
         for (at, payload) in payloads.into_iter().enumerate() {
@@ -166,7 +144,6 @@ impl H264Pipe {
         if !self.waits_for_key {
             self.waits_for_key = true;
             self.next_sequence += 1;
-            self.cache.clear();
         }
     }
 
@@ -249,10 +226,8 @@ mod tests {
         assert!(both.packets.iter().all(|packet| packet.payload.len() <= MAX_PAYLOAD));
         let ends: Vec<usize> = (0..both.packets.len()).filter(|at| both.packets[*at].marker).collect();
         assert_eq!(ends, [both.packets.len() - 2, both.packets.len() - 1]);
-        pipe.remember(&both, Instant::now());
         let next = camera.send(&mut pipe, picture(0x41, 5, 100));
         assert_eq!(next.packets[0].sequence, both.packets.last().unwrap().sequence + 1);
-        assert_eq!(pipe.cached().len(), both.packets.len());
     }
 
     #[test]
@@ -308,7 +283,6 @@ mod tests {
                     prop_assert!(last.is_none_or(|last| packet.sequence > last));
                     last = Some(packet.sequence);
                 }
-                pipe.remember(&outcome, Instant::now());
             }
         }
     }

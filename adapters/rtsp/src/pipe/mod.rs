@@ -17,7 +17,6 @@ use h265::H265Pipe;
 use plain::PlainPipe;
 use rongtong_media_core::media::{Codec, Kind, Source};
 use rongtong_media_core::room::{Layer, LayerQuality, SourcePacket, TrackSpec};
-use std::time::Instant;
 
 /// Longest payload a room takes, bytes.
 pub const MAX_PAYLOAD: usize = 1_200;
@@ -64,21 +63,6 @@ impl Pipe {
             Self::H264(pipe) => pipe.push(packet),
             Self::H265(pipe) => pipe.push(packet),
             Self::Plain(pipe) => pipe.push(packet),
-        }
-    }
-
-    /// Keeps what was written for rooms that come later.
-    pub fn remember(&mut self, outcome: &Outcome, now: Instant) {
-        if let Self::H264(pipe) = self {
-            pipe.remember(outcome, now);
-        }
-    }
-
-    /// The newest group of pictures, for a room that just came.
-    pub fn cached(&self) -> Vec<SourcePacket> {
-        match self {
-            Self::H264(pipe) => pipe.cached(),
-            Self::H265(_) | Self::Plain(_) => Vec::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Who is in a room, and what they may publish, when several things happen at once.
 
+mod sources;
 mod subscriptions;
 
 use super::*;

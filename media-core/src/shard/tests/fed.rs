@@ -10,7 +10,7 @@ use tokio::sync::futures::Notified;
 fn track(rig: &mut Rig, keyframes: Keyframes) -> (TrackKey, Arc<SourceFeed>) {
     let (key, feed) = (TrackKey::next(), Arc::new(SourceFeed::default()));
     let config = TrackConfig {
-        room: rig.room,
+        room: Some(rig.room),
         source: Source::Camera,
         codec: h264(),
         layers: 1,

@@ -107,7 +107,7 @@ fn rtp(sequence: u16, payload: &[u8]) -> Vec<u8> {
 fn asks(rig: &mut Rig) -> (TrackKey, Arc<SourceFeed>) {
     let (key, ask) = (TrackKey::next(), Arc::new(SourceFeed::default()));
     let config = TrackConfig {
-        room: rig.room,
+        room: Some(rig.room),
         source: Source::Camera,
         codec: h264(),
         layers: 1,

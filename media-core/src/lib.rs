@@ -11,6 +11,7 @@
 pub(crate) mod allocations;
 pub mod clock;
 pub mod ids;
+pub mod leg;
 pub mod media;
 pub mod plain;
 pub mod ports;

@@ -289,4 +289,4 @@ impl Drop for PlainPeer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

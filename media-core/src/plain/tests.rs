@@ -1,6 +1,6 @@
 //! Peers that others wrote: ffmpeg and GStreamer send a track into a room, and receive it from there.
 
-mod tools;
+pub(crate) mod tools;
 
 use super::*;
 use crate::ids::RoomName;

@@ -3,6 +3,7 @@
 use super::subscription::{Subscription, SubscriptionEnd};
 use super::{ParticipantInfo, Permission, RoomInfo, TrackInfo};
 use crate::ids::{Identity, ParticipantSid, TrackSid};
+use crate::leg::LegInfo;
 use crate::media::DataKind;
 use bytes::Bytes;
 use serde::Serialize;
@@ -94,6 +95,8 @@ impl DataContent {
 
 #[derive(Clone, Debug)]
 pub enum RoomEvent {
+    /// To observers: a leg came, changed its state, or ended.
+    Leg(Arc<LegInfo>),
     /// To everybody: the room is gone.
     Closed(LeaveReason),
     /// To the publisher: for the first time somebody subscribed to this track of its own.

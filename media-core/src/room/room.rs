@@ -10,6 +10,7 @@ use super::{
 };
 use crate::clock::DeviceClock;
 use crate::ids::{Identity, ParticipantSid, RoomName, RoomSid, TrackSid};
+use crate::leg::{self, LegInfo};
 use crate::shard::{Command, RoomKey, ShardEvent, ShardHandle, TrackKey};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -97,6 +98,7 @@ pub(super) struct State {
     pub members: Vec<Member>,
     /// What parts of the server receive.
     pub services: Vec<Held>,
+    pub legs: Vec<Arc<leg::Shared>>,
     pub observers: Vec<mpsc::Sender<RoomEvent>>,
     pub speaking: Vec<ParticipantSid>,
     pub empty_since: Option<Instant>,
@@ -147,6 +149,7 @@ impl Room {
                 layout: Layout::default(),
                 members: Vec::new(),
                 services: Vec::new(),
+                legs: Vec::new(),
                 observers: Vec::new(),
                 speaking: Vec::new(),
                 empty_since: Some(Instant::now()),
@@ -367,6 +370,26 @@ impl Room {
     /// Whether a part of the server holds it.
     pub fn is_held(&self) -> bool {
         self.state.lock().holds > 0
+    }
+
+    /// Its legs, in the order in which they came.
+    pub fn legs(&self) -> Vec<LegInfo> {
+        self.state.lock().legs.iter().map(|leg| leg.info()).collect()
+    }
+
+    pub(crate) fn add_leg(&self, leg: &Arc<leg::Shared>) {
+        self.state.lock().legs.push(leg.clone());
+        self.tell_leg(leg);
+    }
+
+    pub(crate) fn remove_leg(&self, leg: &Arc<leg::Shared>) {
+        self.state.lock().legs.retain(|known| !Arc::ptr_eq(known, leg));
+        self.tell_leg(leg);
+    }
+
+    pub(crate) fn tell_leg(&self, leg: &leg::Shared) {
+        let event = RoomEvent::Leg(Arc::new(leg.info()));
+        self.tell_if(&mut self.state.lock(), &event, |_| false);
     }
 
     pub fn set_recording(&self, on: bool) {

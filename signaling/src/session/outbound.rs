@@ -35,6 +35,7 @@ impl Session {
             RoomEvent::Qualities(all) => self.qualities(&all),
             RoomEvent::RoomUpdated(info) => self.updates.room(info),
             RoomEvent::Speakers(speakers) => self.speakers(&speakers),
+            RoomEvent::Leg(_) => {}
             RoomEvent::Subscribable(track) => self.subscribable(&track),
             RoomEvent::SubscriptionEnded { subscription, why } => self.subscription_ended(&subscription, why),
             RoomEvent::TrackPublished(track) => {

@@ -50,6 +50,7 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
 
     let rooms = Rooms::new(start_shards(&config)?);
     watch_media(&platform, &rooms);
+    crate::bench::taps::watch(&rooms, &platform.metrics);
     watch_ports(&platform, &PortPool::new(config.media.rtp_first_port..=config.media.rtp_last_port)?);
     let secret = bootstrap.livekit.api_secret.reveal();
     let ttl = Duration::from_secs(u64::from(config.livekit.token_ttl_minutes) * 60);

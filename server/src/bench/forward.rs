@@ -19,11 +19,13 @@ const VOID_FLOOR: f64 = 5.0;
 /// Packets this much later than an echo show that something still waits.
 const LATE_MS: f64 = 20.0;
 const SURGE_SECONDS: u64 = 5;
+/// Measurements with readers, and as many without.
+const TAP_TURNS: u64 = 5;
 const WARM_UP: Duration = Duration::from_secs(3);
 
 pub async fn run(bench: Forward) -> Result<(), Failure> {
     let mut report = Report::default();
-    let server = Server::start().await?;
+    let server = Server::start(bench.taps.unwrap_or(0)).await?;
     let mut echo = Helper::start(&["echo"]).await?;
     let echo_address = text(&echo.line().await?, "address")?;
 
@@ -76,6 +78,10 @@ pub async fn run(bench: Forward) -> Result<(), Failure> {
         report.note("garbage_per_second", count("media_garbage") / bench.seconds as f64);
         report.bar("answered_bytes", number(&said, "answered_bytes"), 0.0);
         report.bar("log_kb_per_second", (server.log_bytes() - log_before) as f64 / 1e3 / bench.seconds as f64, 1.0);
+    }
+    if bench.taps.is_some() {
+        let readers = || load(&["--subscribers", "1"], super::taps::NAME);
+        taps(bench.seconds, readers, &server, &mut probe, &mut report).await?;
     }
     if let Some(times) = bench.surge {
         surge(times, &server, &mut sending, &mut watching, &mut probe, &mut report).await?;
@@ -137,6 +143,61 @@ pub async fn run(bench: Forward) -> Result<(), Failure> {
     }
     println!("{}", serde_json::to_string(&report)?);
     if report.is_ok() { Ok(()) } else { Err("a bar was missed".into()) }
+}
+
+/// Delay with readers and without, in turns; the middle one of each counts.
+async fn taps(
+    seconds: u64,
+    readers: impl Fn() -> Vec<String>,
+    server: &Server,
+    probe: &mut Helper,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let (mut without, mut with, mut read, mut gaps, mut used) = (Vec::new(), Vec::new(), 0.0, 0.0, 0.0);
+    for turn in 0..2 * TAP_TURNS {
+        let helper = match turn % 2 {
+            0 => None,
+            _ => {
+                let mut helper = Helper::start(&readers()).await?;
+                helper.line().await?;
+                Some(helper)
+            }
+        };
+        sleep(Duration::from_secs(1)).await;
+        let (before, cpu) = (server.metrics().await?, Cpu::of(server.pid)?);
+        probe.say("measure").await?;
+        sleep(Duration::from_secs(seconds)).await;
+        probe.say("report").await?;
+        let p99 = number(&probe.line().await?, "p99_ms");
+        let cpu = Cpu::of(server.pid)?.since(cpu).total() / (seconds as f64 * 1e4);
+        let after = server.metrics().await?;
+        let count = |name: &str| metric(&after, name) - metric(&before, name);
+        match helper {
+            None => {
+                without.push(p99);
+                used -= cpu;
+            }
+            Some(helper) => {
+                with.push(p99);
+                used += cpu;
+                read += count("bench_tap_packets");
+                gaps += count("bench_tap_gaps");
+                helper.stop().await;
+            }
+        }
+    }
+    let middle = |times: &mut Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times.get(times.len() / 2).copied().unwrap_or_default()
+    };
+    let (without, with) = (middle(&mut without), middle(&mut with));
+    report.note("tap_packets_per_second", read / (seconds * TAP_TURNS) as f64);
+    report.note("tap_gaps", gaps);
+    report.note("tap_core_percent", used / TAP_TURNS as f64);
+    report.note("p99_without_taps_ms", without);
+    report.note("p99_with_taps_ms", with);
+    report.bar("p99_ratio_of_taps", with / without.max(0.001), 1.1);
+    Ok(())
 }
 
 /// More than can be forwarded for five seconds, and how many it takes until a whole one is without loss and late
@@ -272,7 +333,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start() -> Result<Self, Failure> {
+    async fn start(taps: u32) -> Result<Self, Failure> {
         let folder = std::env::temp_dir().join(format!("rongtong-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         let free = || -> std::io::Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
@@ -287,6 +348,7 @@ impl Server {
             .env("RONGTONG__LIVEKIT__API_KEY", KEY)
             .env("RONGTONG__LIVEKIT__API_SECRET", SECRET)
             .env("RONGTONG_COUNT_ALLOCATIONS", "1")
+            .env(super::taps::COUNT, taps.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.join("log"))?)

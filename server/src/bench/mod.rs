@@ -11,6 +11,7 @@ mod janus;
 mod load;
 mod report;
 mod signal;
+pub mod taps;
 
 use clap::{Args, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -74,6 +75,10 @@ pub struct Forward {
     /// Datagrams a second that are nobody's, sent to the media port all the while.
     #[arg(long)]
     pub hostile: Option<u32>,
+    /// After that, so many readers in the server's own process on each track, and none, in turns: what do they do to
+    /// the subscribers' delay?
+    #[arg(long)]
+    pub taps: Option<u32>,
 }
 
 /// What a subscriber does with packets.

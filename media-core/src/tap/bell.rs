@@ -5,7 +5,12 @@ use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::Notify;
+
+/// What is written within this time is read together, and what the shard sends to peers has left before readers
+/// ask for a processor.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// A reader as its writer's bell knows it.
 #[derive(Default)]
@@ -50,6 +55,7 @@ impl Bell {
     pub async fn serve(self: Arc<Self>) {
         loop {
             self.rung.notified().await;
+            tokio::time::sleep(GATHER).await;
             for sleeper in self.sleepers.lock().iter() {
                 if sleeper.written.swap(false, Ordering::AcqRel) {
                     sleeper.waker.wake();

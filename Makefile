@@ -5,7 +5,7 @@ SHELL := /bin/bash
 export RONGTONG_CACHE ?= $(HOME)/.cache/rongtong
 export CARGO_TARGET_DIR ?= $(RONGTONG_CACHE)/target
 
-.PHONY: bench build run test lint release clean help
+.PHONY: bench soak build run test lint release clean help
 
 help:
 	@echo "make run      build, start the server with demo cameras, print the address and how to sign in"
@@ -13,6 +13,7 @@ help:
 	@echo "make build    console and debug binary; the binary's path is then in .build/rongtong"
 	@echo "make release  console and optimised binary"
 	@echo "make bench    what forwarding costs, measured with an optimised binary (some minutes)"
+	@echo "make soak     long proofs: hundreds of kills, a hundred thousand meetings in virtual time (half an hour)"
 	@echo "make lint     rustfmt and clippy"
 
 build:
@@ -30,6 +31,9 @@ test:
 
 bench:
 	@scripts/bench.sh
+
+soak:
+	@scripts/soak.sh
 
 lint:
 	cargo fmt --all --check

@@ -4,6 +4,7 @@
 scripts/build.sh release
 failed=0
 for load in "--subscribers 100 --pps 208" "--subscribers 100 --pps 210 --picture 7" "--subscribers 50 --pps 1000" \
+  "--subscribers 100 --pps 208 --picture 7 --seconds 4 --taps 64" \
   "--subscribers 300 --pps 208 --surge 40" "--subscribers 100 --pps 208 --hostile 20000"; do
   say "bench forward $load"
   # shellcheck disable=SC2086

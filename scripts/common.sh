@@ -103,3 +103,14 @@ cargo_fetch() {
     say "fetching crates"
     retry cargo fetch --locked --quiet
 }
+
+# The Python packages of tests/sdk, in $venv.
+sdk_venv() {
+    venv=$RONGTONG_CACHE/venv
+    cmp -s "$venv/.stamp" tests/sdk/requirements.txt && return
+    say "installing Python packages: $(tr '\n' ' ' < tests/sdk/requirements.txt)"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    retry "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt
+    cp tests/sdk/requirements.txt "$venv/.stamp"
+}

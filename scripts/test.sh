@@ -44,14 +44,7 @@ browser_tests() {
     (cd tests/e2e && RONGTONG_BIN="$CARGO_TARGET_DIR/debug/rongtong" node --test --test-concurrency=1 --test-reporter=spec ./*.test.mjs)
 }
 sdk_tests() {
-    local venv=$RONGTONG_CACHE/venv
-    if ! cmp -s "$venv/.stamp" tests/sdk/requirements.txt; then
-        say "installing Python packages: $(tr '\n' ' ' < tests/sdk/requirements.txt)"
-        rm -rf "$venv"
-        python3 -m venv "$venv"
-        retry "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt
-        cp tests/sdk/requirements.txt "$venv/.stamp"
-    fi
+    sdk_venv
     local data http https udp tcp status=0 secret=devsecretdevsecretdevsecretdevsecret
     data=$(mktemp -d)
     read -r http https udp tcp < <("$venv/bin/python" -c '

@@ -255,7 +255,7 @@ fn watch_media(platform: &Arc<Platform>, rooms: &Arc<Rooms>) {
     let metrics = &platform.metrics;
     let latest = Arc::new(Mutex::new(rongtong_media_core::shard::ShardStats::default()));
     type Read = fn(&rongtong_media_core::shard::ShardStats) -> u64;
-    let lines: [(&'static str, &'static str, &'static str, Read); 25] = [
+    let lines: [(&'static str, &'static str, &'static str, Read); 27] = [
         ("media_transports", "", "WebRTC connections", |s| s.transports),
         ("media_tracks", "", "Tracks on the shards", |s| s.tracks),
         ("media_subscriptions", "", "Subscriptions on the shards", |s| s.subscriptions),
@@ -266,6 +266,8 @@ fn watch_media(platform: &Arc<Platform>, rooms: &Arc<Rooms>) {
         ("media_nacks_refused", "", "Packets asked for again too soon or beyond the budget", |s| s.nacks_refused),
         ("media_panics", "", "Faults inside the packet path, each the end of one piece of work", |s| s.panics),
         ("media_keyframe_requests", "", "Keyframe requests sent to publishers", |s| s.keyframe_requests),
+        ("media_clock_steps", "", "Clocks of devices that were set, and followed", |s| s.clock_steps),
+        ("media_reports_refused", "", "Sender reports that cannot be true", |s| s.reports_refused),
         ("media_send_errors", "", "Datagrams the system would not take", |s| s.send_errors),
         ("media_plis_in", "", "Keyframe requests of participants", |s| s.plis_in),
         ("media_paths_displaced", "", "Checked addresses that made room for newer ones of their peer", |s| {

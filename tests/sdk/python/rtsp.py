@@ -22,6 +22,8 @@ class FfmpegCamera:
 
     #: Wall time of the first picture.
     began: float | None = None
+    #: How often it was played so far.
+    sessions = 0
 
     async def open(self, length: float):
         loop = asyncio.get_running_loop()
@@ -80,6 +82,7 @@ class FfmpegCamera:
                 writer.write(f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{head}\r\n{body}".encode())
                 if method == "PLAY":
                     self.watching[writer] = channels
+                    self.sessions += 1
                 elif method == "TEARDOWN":
                     break
         self.watching.pop(writer, None)

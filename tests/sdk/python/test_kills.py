@@ -82,7 +82,7 @@ def test_a_kill_costs_each_track_one_fragment_and_nothing_that_was_written(tmp_p
             missing = lived - (track["start_ms"] + track["duration_ms"]) / 1000
             lost.append(missing)
             assert missing <= FRAGMENT, f"kill {number}, {track['codec']} {track['id']}: {missing:.2f} s"
-        for track in found["tracks"][:2]:
+        for track in [track for track in found["tracks"] if track["duration_ms"]][:2]:
             file = await api.file(f"/recordings/{recording['id']}/tracks/{track['id']}/media.mp4")
             decoded = subprocess.run(["ffmpeg", "-v", "error", "-i", file, "-f", "null", "-"], capture_output=True)
             assert not decoded.stderr, decoded.stderr

@@ -1,9 +1,10 @@
 //! Tracks that adapters feed.
 
 use super::{delta, key};
-use crate::media::{Keyframes, MAX_FED_PAYLOAD, Source};
+use crate::media::{Keyframes, MAX_FED_PAYLOAD, Source, SourcePacket};
 use crate::shard::rig::{Rig, h264};
 use crate::shard::{Command, SourceFeed, TrackConfig, TrackKey};
+use crate::tap::{TapItem, TapReader};
 use std::sync::Arc;
 use tokio::sync::futures::Notified;
 
@@ -71,4 +72,70 @@ fn a_packet_too_long_for_a_datagram_is_dropped_counted_and_its_picture_with_it()
     let got: Vec<u8> = rig.got(viewer, 5000).iter().map(|got| got.payload[3]).collect();
     assert_eq!(got, [0, 3], "not what refers to the picture that is missing");
     assert_eq!(rig.core.snapshot().feed_oversized, 1);
+}
+
+#[test]
+fn a_fed_track_in_layers_has_a_group_of_each_and_readers_move_between_them() {
+    let mut rig = Rig::new();
+    let (key_of, feed) = layered(&mut rig);
+    let write = |rig: &mut Rig, layer: usize, sequence: u64, keyframe: bool| {
+        let payload = if keyframe { key(layer as u8) } else { delta(layer as u8) };
+        let timestamp = sequence as u32 * 3600 + layer as u32 * 1_000_000;
+        let packet = SourcePacket { layer, ..SourcePacket::new(sequence, timestamp, true, payload.into()) };
+        rig.feed_batch(key_of, vec![packet]);
+    };
+    for n in 0..10 {
+        write(&mut rig, 0, n, n == 0);
+        write(&mut rig, 1, 500 + n, n == 0);
+        rig.pass(40);
+    }
+    let (sub, mut tap) = rig.tap(key_of, 100);
+    rig.pass(10);
+    assert_eq!(*feed.wanted.borrow(), [true, true, false]);
+    let (layer, layers) = read_layers(&mut tap);
+    assert_eq!((layer, layers.as_slice()), (Some(1), &[1; 10][..]), "the best one's group");
+    rig.command(Command::Want { track: key_of, sub, layer: 0, paused: false });
+    write(&mut rig, 1, 510, false);
+    write(&mut rig, 0, 10, true);
+    write(&mut rig, 1, 511, false);
+    write(&mut rig, 0, 11, false);
+    let (layer, layers) = read_layers(&mut tap);
+    assert_eq!((layer, layers.as_slice()), (Some(0), &[1, 0, 0][..]));
+    // A hole in one layer is none in the other.
+    write(&mut rig, 1, 600, false);
+    write(&mut rig, 0, 12, false);
+    assert_eq!(read_layers(&mut tap).1, [0]);
+    rig.pass(4_000);
+    write(&mut rig, 0, 13, false);
+    assert_eq!(*feed.wanted.borrow(), [true, false, false], "after a while");
+}
+
+fn layered(rig: &mut Rig) -> (TrackKey, Arc<SourceFeed>) {
+    let (key, feed) = (TrackKey::next(), Arc::new(SourceFeed::default()));
+    let config = TrackConfig {
+        room: None,
+        source: Source::Camera,
+        codec: h264(),
+        layers: 2,
+        muted: false,
+        keyframes: Keyframes::Cached,
+        feed: Some(feed.clone()),
+        device: Default::default(),
+        ask: None,
+    };
+    rig.command(Command::AddTrack { key, config });
+    (key, feed)
+}
+
+/// The layer that was told of last, and that of each picture.
+fn read_layers(tap: &mut TapReader) -> (Option<usize>, Vec<u8>) {
+    let (mut told, mut pictures) = (None, Vec::new());
+    while let Some(item) = tap.try_next() {
+        match item {
+            TapItem::Layer(layer) => told = Some(layer),
+            TapItem::Packet(packet) => pictures.push(*packet.payload.last().unwrap()),
+            _ => {}
+        }
+    }
+    (told, pictures)
 }

@@ -17,12 +17,13 @@ use crate::status::CameraState;
 use futures_util::FutureExt;
 use rongtong_media_core::clock::DeviceClock;
 use rongtong_media_core::media::Source;
-use rongtong_media_core::room::{Keyframes, Rooms, StreamSource};
+use rongtong_media_core::room::{Keyframes, Rooms, SourcePacket, StreamSource};
 use rongtong_platform::clock::now_ms;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Runs a camera until it is ended; a panic costs it a second.
 pub async fn run(shared: Arc<Shared>, rooms: Arc<Rooms>, config: CamerasConfig, metrics: Arc<CameraMetrics>) {
@@ -60,6 +61,12 @@ struct Stream {
     pipe: Pipe,
     /// What all rooms get it from.
     source: StreamSource,
+    /// Which layers of it somebody wants.
+    wanted: watch::Receiver<[bool; 3]>,
+    /// Added to the pipe's numbers, so that those of the next session lie above; none before its first packet.
+    shift: Option<i64>,
+    /// The number of the newest packet.
+    newest: u64,
     /// A payload type that means nothing here, until another one comes.
     unknown: Option<u8>,
 }
@@ -71,7 +78,39 @@ impl Stream {
             Slot::Audio => Source::Microphone,
         };
         let source = rooms.source(source, plan.codec.clone(), 1, Keyframes::Cached, device.clone());
-        Self { index: plan.index, slot, plan: plan.clone(), pipe: Pipe::new(plan), source, unknown: None }
+        let (pipe, wanted) = (Pipe::new(plan), source.wanted());
+        Self {
+            index: plan.index,
+            slot,
+            plan: plan.clone(),
+            pipe,
+            source,
+            wanted,
+            shift: Some(0),
+            newest: 0,
+            unknown: None,
+        }
+    }
+
+    /// The same stream in another session: its tracks stay.
+    fn resume(self, plan: &StreamPlan) -> Self {
+        let pipe = Pipe::new(plan);
+        Self { index: plan.index, plan: plan.clone(), pipe, shift: None, unknown: None, ..self }
+    }
+
+    fn write(&mut self, mut packets: Vec<SourcePacket>) {
+        let Some(first) = packets.first().map(|packet| packet.sequence) else { return };
+        let next = self.newest.saturating_add(1);
+        let shift = *self.shift.get_or_insert(next.wrapping_sub(first) as i64);
+        for packet in &mut packets {
+            packet.sequence = packet.sequence.wrapping_add_signed(shift);
+        }
+        self.newest = packets.last().map_or(self.newest, |packet| packet.sequence);
+        self.source.write(packets);
+    }
+
+    fn is_wanted(&self) -> bool {
+        *self.wanted.borrow() != [false; 3]
     }
 
     /// Once the stream has said enough of itself.
@@ -117,8 +156,15 @@ impl Task {
             } else {
                 let before = self.recipe.target.clone();
                 let (lived, result) = self.attempt().await;
+                let Err(failure) = result else {
+                    if self.recipe.enabled && !self.ended && self.recipe.target == before {
+                        self.rest();
+                    } else {
+                        self.silence();
+                    }
+                    continue;
+                };
                 self.silence();
-                let Err(failure) = result else { continue };
                 failures = if lived > STEADY { 1 } else { failures.saturating_add(1) };
                 self.metrics.failed(failure.reason);
                 tracing::warn!(
@@ -178,9 +224,21 @@ impl Task {
         let plan = session.plan();
         let slots = [(&plan.video, Slot::Video), (&plan.audio, Slot::Audio)];
         let taken = slots.into_iter().filter_map(|(stream, slot)| Some((stream.as_ref()?, slot)));
-        self.device = Arc::default();
-        let (rooms, device) = (&self.rooms, &self.device);
-        self.streams = taken.map(|(stream, slot)| Stream::new(stream, slot, rooms, device)).collect();
+        let mut resting = std::mem::take(&mut self.streams);
+        for (stream, slot) in taken {
+            let same = |known: &Stream| known.slot == slot && known.plan.goes_on_as(stream);
+            let fresh = match resting.iter().position(same) {
+                Some(at) => resting.swap_remove(at).resume(stream),
+                None => {
+                    self.presences.iter_mut().for_each(|presence| presence.unpublish_one(slot));
+                    Stream::new(stream, slot, &self.rooms, &self.device)
+                }
+            };
+            self.streams.push(fresh);
+        }
+        for gone in resting {
+            self.presences.iter_mut().for_each(|presence| presence.unpublish_one(gone.slot));
+        }
         self.refused = (plan.refused_video.clone(), plan.refused_audio.clone());
         for at in 0..self.streams.len() {
             self.publish(at);
@@ -209,7 +267,7 @@ impl Task {
                     if self.ended || !self.recipe.enabled || self.recipe.target.as_ref() != Ok(target) {
                         return Ok(());
                     }
-                    unwanted_since = if self.is_wanted() { None } else { unwanted_since.or_else(|| Some(Instant::now())) };
+                    unwanted_since = self.unwanted_since(unwanted_since);
                 }
                 () = tokio::time::sleep_until(deadline.into()) => {
                     let now = Instant::now();
@@ -222,6 +280,7 @@ impl Task {
                     }
                     if now >= next_look {
                         next_look = now + LOOK_EVERY;
+                        unwanted_since = self.unwanted_since(unwanted_since);
                         self.tell_streams();
                     }
                 }
@@ -247,9 +306,8 @@ impl Task {
             self.publish(at);
             self.tell_streams();
         }
-        let Some(known) = self.streams.get(at) else { return };
-        if !outcome.packets.is_empty() {
-            known.source.write(outcome.packets);
+        if let Some(known) = self.streams.get_mut(at) {
+            known.write(outcome.packets);
         }
     }
 
@@ -304,6 +362,16 @@ impl Task {
         }
     }
 
+    /// Nobody wants the streams at present; their tracks stay, and what is kept of them is shown to nobody.
+    fn rest(&mut self) {
+        if self.presences.is_empty() {
+            return self.silence();
+        }
+        for stream in &self.streams {
+            stream.source.restart();
+        }
+    }
+
     /// Ends the streams; the camera stays in its rooms without tracks.
     fn silence(&mut self) {
         self.streams.clear();
@@ -317,6 +385,7 @@ impl Task {
         let shared = self.shared.clone();
         tokio::select! {
             () = shared.changed.notified() => {}
+            () = another_wish(&mut self.streams) => {}
             (index, event) = next_event(&mut self.presences) => {
                 match self.presences.get_mut(index).map(|presence| presence.hear(event)) {
                     Some(Heard::TakenOut(room)) => {
@@ -340,7 +409,12 @@ impl Task {
             (desired.recipe.clone(), if desired.ended { BTreeMap::new() } else { desired.rooms.clone() })
         };
         let renamed = recipe.name != self.recipe.name;
+        let goes_on = recipe.enabled && !self.ended && recipe.target == self.recipe.target;
         self.recipe = recipe;
+        if !(goes_on || self.streams.is_empty()) && self.shared.status.lock().state == CameraState::Idle {
+            // What rests is not what it will be.
+            self.silence();
+        }
         let attributes = self.shared.status.lock().attributes();
         let before = self.presences.len();
         self.presences.retain(|presence| {
@@ -377,8 +451,16 @@ impl Task {
     }
 
     fn is_wanted(&self) -> bool {
-        let wanted = self.recipe.keep || self.held || self.presences.iter().any(Presence::wants_media);
+        // Of a meeting once, to know what there is, and then while somebody wants it.
+        let meeting = self.streams.is_empty() || self.streams.iter().any(Stream::is_wanted);
+        let presence = |presence: &Presence| presence.wants_media() && (!presence.is_meeting() || meeting);
+        let wanted = self.recipe.keep || self.held || self.presences.iter().any(presence);
         wanted && self.recipe.enabled && !self.ended
+    }
+
+    /// Since when nobody has wanted it.
+    fn unwanted_since(&self, before: Option<Instant>) -> Option<Instant> {
+        if self.is_wanted() { None } else { before.or_else(|| Some(Instant::now())) }
     }
 
     fn is_to_be_pulled(&self, target: &Target) -> bool {
@@ -427,6 +509,16 @@ impl Task {
             presence.describe(None, attributes.clone());
         }
     }
+}
+
+/// Waits until other layers are wanted of one of the streams.
+async fn another_wish(streams: &mut [Stream]) {
+    if streams.is_empty() {
+        return std::future::pending().await;
+    }
+    let changes = streams.iter_mut().map(|stream| Box::pin(stream.wanted.changed()));
+    // Its sender is the source, which is here.
+    let _ = futures_util::future::select_all(changes).await;
 }
 
 /// A session that lived longer counts as a success: back-off starts again.

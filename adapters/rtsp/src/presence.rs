@@ -95,6 +95,11 @@ impl Presence {
         !self.own || self.watched
     }
 
+    /// Whether it is a meeting, in which the camera's tracks are there to be wanted.
+    pub fn is_meeting(&self) -> bool {
+        !self.own
+    }
+
     /// Publishes a stream. A track whose codec is the same stays, with its sid, and the room is told what is
     /// new of it.
     pub fn publish(&mut self, slot: Slot, source: &StreamSource, spec: TrackSpec) {

@@ -46,6 +46,12 @@ impl Feeder {
         self.shard.report(self.key, layer, timestamp, ntp_to_unix_ns(ntp));
     }
 
+    /// What is written from here on is another stream, whose numbers lie above those before; nothing that was
+    /// kept of the one before is shown any more.
+    pub fn restart(&self) {
+        self.shard.send(Command::Restart { track: self.key });
+    }
+
     /// Waits until a subscriber needs a keyframe (at most one wake per 500 ms).
     pub async fn keyframe_wanted(&self) {
         self.feed.keyframe.notified().await;

@@ -87,6 +87,13 @@ impl ShardCore {
             }
             Command::Replicate { track, to, key } => self.replicate(track, to, key),
             Command::RemoveTrack { track } => self.remove_track(track, now),
+            Command::Restart { track } => {
+                let Some(state) = self.tracks.get_mut(track) else { return };
+                state.restart();
+                for (shard, key) in &state.replicas {
+                    shard.send(Command::Restart { track: *key });
+                }
+            }
             Command::RemoveTransport { key } => self.remove_transport(key, now),
             Command::SendData { transport, kind, payload } => {
                 if let Some(transport) = self.transports.get_mut(transport) {
@@ -111,8 +118,10 @@ impl ShardCore {
                 {
                     sub.wish = usize::from(layer);
                     if sub.paused && !paused {
-                        // What was missed while paused can't be decoded across: start anew.
+                        // What was missed while paused can't be decoded across: start anew, also with what
+                        // it got before.
                         sub.current = None;
+                        sub.forget_newest();
                     }
                     sub.paused = paused;
                 }

@@ -196,6 +196,10 @@ pub(crate) enum Command {
     RemoveRoom {
         room: RoomKey,
     },
+    /// What is fed from here on is another stream, and nothing of the one before is kept.
+    Restart {
+        track: TrackKey,
+    },
     RemoveSub {
         track: TrackKey,
         sub: SubKey,

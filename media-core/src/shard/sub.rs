@@ -479,6 +479,13 @@ impl Sub {
         }
     }
 
+    /// It may have again what it got before.
+    pub fn forget_newest(&mut self) {
+        if let Sink::Tap(tap) = &mut self.sink {
+            tap.newest = None;
+        }
+    }
+
     /// Whether a layer's cached group that begins with `first` holds nothing that it got before, or was not to see.
     pub fn is_new(&self, layer: usize, first: &MediaPacket) -> bool {
         if self.not_before.get(layer).copied().flatten().is_some_and(|bound| first.sequence < bound) {

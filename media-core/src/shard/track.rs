@@ -257,6 +257,24 @@ impl Track {
         }
     }
 
+    /// What is fed from here on is another stream.
+    pub fn restart(&mut self) {
+        self.begin_anew(None);
+        for index in 0..self.layers.len() {
+            if let Some(layer) = self.layers.get_mut(index) {
+                layer.begin_anew();
+                layer.next_fed = None;
+            }
+            if let Some(pace) = self.paces.get_mut(index) {
+                pace.restart();
+            }
+        }
+        self.subs.values_mut().for_each(|sub| {
+            sub.breaks(Discontinuity::Source);
+            sub.current = None;
+        });
+    }
+
     pub fn place(&mut self, key: TrackKey) -> Option<&mut Place> {
         self.places.iter_mut().find(|place| place.key == key)
     }

@@ -2,6 +2,7 @@
 //! and the simulator where a camera must misbehave.
 
 mod coded;
+mod demand;
 mod faults;
 mod media;
 mod quirks_audio;

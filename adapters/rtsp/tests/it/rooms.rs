@@ -3,11 +3,11 @@
 use crate::support::{GstServer, PCMA, Site, camera_in, h264, track, wait_for};
 use rongtong_media_core::ids::RoomName;
 use rongtong_media_core::media::Kind;
-use rongtong_media_core::room::{LeaveReason, ParticipantKind};
+use rongtong_media_core::room::{Holder, LeaveReason, ParticipantKind};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-async fn make_room(site: &Site, name: &str) {
+pub async fn make_room(site: &Site, name: &str) {
     use rongtong_platform::store::rooms::{RoomRow, insert};
     let row = RoomRow {
         name: name.into(),
@@ -42,6 +42,8 @@ async fn one_session_serves_all_rooms_and_ends_after_the_last() {
     }
     assert_eq!(site.counter("rongtong_camera_connects_total"), 1);
 
+    let shown = track(&ops, Kind::Video).await;
+    let _tile = ops.tap(&Holder::Participant(person.info.sid.clone()), &shown.sid, 100).unwrap();
     own.leave(&viewer.info.sid, LeaveReason::ClientInitiated);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(site.camera(&id).await["state"], "live", "the other room still has it");

@@ -12,6 +12,8 @@ describe('a pane is never black without a word', () => {
     expect(paneStatus(pane({ kind: 'camera', cameraState: 'failed', cameraReason: '401' }), false)).toMatchObject({ word: 'noSignal', reason: '401' })
     expect(paneStatus(pane({ kind: 'camera', cameraState: 'connecting' }), false)).toMatchObject({ word: 'cameraConnecting', busy: true })
     expect(paneStatus(pane({ kind: 'camera', cameraState: 'disabled' }), false)).toMatchObject({ word: 'stopped' })
+    expect(paneStatus(pane({ kind: 'camera', cameraState: 'idle' }), false)).toMatchObject({ word: 'stopped' })
+    expect(paneStatus(pane({ kind: 'camera', cameraState: 'idle', publication, sending: true, track }), false)).toEqual({ show: 'picture', overlay: 'waiting' })
     expect(paneStatus(pane({ kind: 'camera', cameraState: 'live', cameraNote: 'h265' }), false)).toMatchObject({ word: 'engine', reason: 'h265' })
     expect(paneStatus(pane({ kind: 'camera', cameraState: 'live', publication }), false)).toMatchObject({ word: 'stopped' })
   })

@@ -34,7 +34,11 @@ class Clapper:
         video = rtc.LocalVideoTrack.create_video_track("camera", self.camera)
         audio = rtc.LocalAudioTrack.create_audio_track("microphone", self.microphone)
         look = rtc.TrackPublishOptions(
-            source=rtc.TrackSource.SOURCE_CAMERA, video_codec=rtc.VideoCodec.H264, simulcast=False
+            source=rtc.TrackSource.SOURCE_CAMERA,
+            video_codec=rtc.VideoCodec.H264,
+            # Every picture is to be sent: one left out at the beginning of a flash moves it.
+            video_encoding=rtc.VideoEncoding(max_framerate=30, max_bitrate=1_000_000),
+            simulcast=False,
         )
         # Silence is sent, too: a pause would hide where a beep begins.
         sound = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False)

@@ -5,6 +5,7 @@ import re
 import aiohttp
 
 from machine import Machine
+from meeting import until
 
 PASSWORD = "Rongtong-2026!"
 
@@ -15,7 +16,10 @@ class Api:
 
     async def __aenter__(self):
         self.session = aiohttp.ClientSession()
-        once = re.search(r"password: (\S+)", (self.folder / "data" / "first-sign-in.txt").read_text()).group(1)
+        told = self.folder / "data" / "first-sign-in.txt"
+        # The port is open before anything else is there.
+        await until("the one-time password", lambda: told.exists() and "password: " in told.read_text())
+        once = re.search(r"password: (\S+)", told.read_text()).group(1)
         self.token = (await self("POST", "/session", account="admin", password=once))["token"]
         await self("POST", "/session/password", old_password=once, new_password=PASSWORD)
         await self.sign_in()

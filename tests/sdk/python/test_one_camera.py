@@ -89,3 +89,53 @@ def test_a_camera_in_twenty_rooms_is_one_session_and_one_cache(tmp_path, run):
             machine.terminate()
 
     run(story())
+
+
+@pytest.mark.skipif(not BINARY, reason="RONGTONG_BIN does not name a server's binary")
+def test_a_camera_nobody_watches_rests_and_comes_back_for_who_does(tmp_path, run):
+    machine = Machine(tmp_path, media="[rtsp]\nlinger_seconds = 1")
+
+    async def story():
+        await machine.start()
+        camera = await FfmpegCamera().open(flash.LENGTH)
+        try:
+            async with Api(machine, tmp_path) as api:
+                added = (await api("POST", "/cameras", name="gate", url=camera.url))["id"]
+                await api("POST", "/rooms", name="rest", title="rest")
+                await api("POST", "/rooms/rest/cameras", camera_id=added)
+                person = rtc.Room()
+                await person.connect(machine.site.url, machine.site.token("rest", "anna"), rtc.RoomOptions(auto_subscribe=False))
+
+                def tracks() -> dict:
+                    return {sid: it for who in person.remote_participants.values() for sid, it in who.track_publications.items()}
+
+                async def reaches(state: str):
+                    for _ in range(150):
+                        if (await api("GET", f"/cameras/{added}"))["state"] == state:
+                            return
+                        await asyncio.sleep(0.1)
+                    raise AssertionError(f"not {state} in 15 s")
+
+                await until("the camera's tracks", lambda: len(tracks()) == 2)
+                known = set(tracks())
+                for sessions in (2, 3):
+                    await reaches("idle")
+                    assert set(tracks()) == known and not camera.watching, "it rests, and is there"
+                    got = asyncio.get_running_loop().create_future()
+                    person.once("track_subscribed", lambda track, *_: got.set_result(track))
+                    video = next(it for it in tracks().values() if it.kind == rtc.TrackKind.KIND_VIDEO)
+                    began = time.time()
+                    video.set_subscribed(True)
+                    stream = rtc.VideoStream(await asyncio.wait_for(got, 10))
+                    async for _ in stream:
+                        break
+                    print(f"back after {time.time() - began:.2f} s")
+                    await stream.aclose()
+                    assert camera.sessions == sessions
+                    video.set_subscribed(False)
+                await person.disconnect()
+        finally:
+            camera.close()
+            machine.terminate()
+
+    run(story())

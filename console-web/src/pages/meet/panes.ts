@@ -93,7 +93,8 @@ export function paneStatus(pane: Pane, decoded: boolean): PaneStatus {
   if (pane.undecodable && !decoded && !pane.local) return { show: 'words', word: 'undecodable', reason: pane.undecodable }
   if (pane.kind === 'camera') {
     if (pane.cameraState === 'failed') return { show: 'words', word: 'noSignal', reason: pane.cameraReason }
-    if (pane.cameraState === 'disabled' || pane.cameraState === 'idle') return { show: 'words', word: 'stopped', reason: pane.cameraReason }
+    // One that rests with its track comes back when its picture is wanted.
+    if (pane.cameraState === 'disabled' || (pane.cameraState === 'idle' && !pane.sending)) return { show: 'words', word: 'stopped', reason: pane.cameraReason }
     if (!pane.sending) {
       if (!pane.publication && pane.cameraNote) return { show: 'words', word: 'engine', reason: pane.cameraNote }
       return pane.publication ? { show: 'words', word: 'stopped' } : { show: 'words', word: 'cameraConnecting', busy: true, reason: pane.cameraReason }

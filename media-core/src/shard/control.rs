@@ -81,7 +81,7 @@ impl ShardCore {
             Command::RemoveSub { track, sub } => self.remove_sub(track, sub, now),
             Command::Place { source, key, room, muted } => {
                 if let Some(state) = self.tracks.get_mut(source) {
-                    state.places.push(Place { key, room, muted });
+                    state.places.push(Place::new(key, room, muted));
                     self.tracks.alias(key, source);
                 }
             }
@@ -132,7 +132,7 @@ impl ShardCore {
     }
 
     pub(super) fn add_track(&mut self, key: TrackKey, config: TrackConfig) {
-        let place = config.room.map(|room| Place { key, room, muted: config.muted });
+        let place = config.room.map(|room| Place::new(key, room, config.muted));
         let mut track = Track::new(config, self.config.gop_cache_bytes, self.config.gop_cache_duration);
         track.places.extend(place);
         self.tracks.insert(key, track);
@@ -188,7 +188,9 @@ impl ShardCore {
             return;
         }
         let mut fresh = Sub::new(sub, key, sink, track.config.codec.clock_rate, &mut self.random, now);
-        fresh.muted = track.place(key).is_some_and(|place| place.muted);
+        if let Some(place) = track.place(key) {
+            (fresh.muted, fresh.not_before) = (place.muted, place.not_before.clone());
+        }
         track.subs.insert(sub, fresh);
         self.update_wanted(key, now);
         self.start_waiting_subs(key, now);

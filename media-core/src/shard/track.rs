@@ -134,6 +134,14 @@ pub(super) struct Place {
     pub key: TrackKey,
     pub room: RoomKey,
     pub muted: bool,
+    /// What was cached before these numbers, of each layer, was not meant to be seen there.
+    pub not_before: SmallVec<[Option<u64>; 3]>,
+}
+
+impl Place {
+    pub fn new(key: TrackKey, room: RoomKey, muted: bool) -> Self {
+        Self { key, room, muted, not_before: SmallVec::new() }
+    }
 }
 
 pub(super) struct Track {
@@ -281,21 +289,21 @@ impl Track {
 
     /// Mutes or unmutes the track in one of its rooms.
     pub fn mute(&mut self, key: TrackKey, muted: bool) {
+        let next = self.layers.iter().map(|layer| layer.next_fed).collect::<SmallVec<[_; 3]>>();
         let Some(place) = self.place(key) else { return };
         place.muted = muted;
+        place.not_before = next.clone();
         self.silent = self.config.room.is_some() && muted;
         let video = self.is_video();
         if video && self.config.room.is_some() {
             self.begin_anew(None);
         }
-        let next = self.layers.iter().map(|layer| layer.next_fed).collect::<SmallVec<[_; 3]>>();
         for sub in self.subs.values_mut().filter(|sub| sub.place == key) {
             sub.muted = muted;
             if video {
                 sub.current = None;
                 sub.burst.clear();
             }
-            // What was cached meanwhile was not meant to be seen.
             sub.not_before = next.clone();
             if let Sink::Tap(tap) = &mut sub.sink {
                 tap.writer.set_muted(muted);

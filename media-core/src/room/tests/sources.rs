@@ -140,6 +140,19 @@ async fn a_mute_in_one_room_is_none_in_the_others_and_what_was_sent_meanwhile_is
     assert_eq!(pictures(&mut taps[0], 2).await, [103, 104]);
     assert_eq!(pictures(&mut taps[2], 4).await, [101, 102, 103, 104]);
     assert_eq!(pictures(&mut taps[1], 1).await, [104]);
+
+    // Nor to who comes later.
+    room.set_muted(&muted, true).unwrap();
+    scene.rooms.shard_stats().await;
+    scene.write(true);
+    scene.write(false);
+    assert_eq!(pictures(&mut taps[0], 2).await, [105, 106]);
+    room.set_muted(&muted, false).unwrap();
+    let mut late = scene.tap(1);
+    scene.rooms.shard_stats().await;
+    scene.write(false);
+    scene.write(true);
+    assert_eq!(pictures(&mut late, 1).await, [108]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,7 +47,7 @@ struct Task {
     ended: bool,
     presences: Vec<Presence>,
     streams: Vec<Stream>,
-    /// The camera's clock, of this session.
+    /// The camera's clock, for as long as its streams last.
     device: Arc<DeviceClock>,
     /// What the camera sends that is not taken.
     refused: (Option<VideoDescription>, Option<AudioDescription>),
@@ -94,6 +94,8 @@ impl Stream {
 
     /// The same stream in another session: its tracks stay.
     fn resume(self, plan: &StreamPlan) -> Self {
+        // Also what was still on its way to the shard when it began to rest.
+        self.source.restart();
         let pipe = Pipe::new(plan);
         Self { index: plan.index, plan: plan.clone(), pipe, shift: None, unknown: None, ..self }
     }
@@ -375,6 +377,7 @@ impl Task {
     /// Ends the streams; the camera stays in its rooms without tracks.
     fn silence(&mut self) {
         self.streams.clear();
+        self.device = Arc::default();
         for presence in &mut self.presences {
             presence.unpublish();
         }

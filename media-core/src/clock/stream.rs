@@ -111,11 +111,6 @@ impl StreamClock {
         after.1.saturating_sub(before.1).saturating_sub(self.between(before.0, after.0))
     }
 
-    /// Ties `time` to room time by somebody's certain knowledge.
-    pub fn set(&mut self, time: u64, room: i64) {
-        self.point = Some((time, room));
-    }
-
     /// Room time of an RTP time, ns; `None` before the first packet or report.
     pub fn room_ns(&self, time: u64) -> Option<i64> {
         if let Some((at, room)) = self.point {

@@ -59,10 +59,6 @@ impl PacketIntake {
         self.tap.request_keyframe();
     }
 
-    pub fn tap(&self) -> &Tap {
-        &self.tap
-    }
-
     fn tell_wish(&self) {
         let held = *self.state.borrow() == LegState::Held;
         self.tap.want(Wish { paused: self.wish.paused || held, ..self.wish });

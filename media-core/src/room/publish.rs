@@ -45,7 +45,6 @@ impl Room {
     ) -> Result<Publication, RoomError> {
         let mut state = self.state.lock();
         let info = state.draft(sid, spec)?;
-        state.may_publish(&info.participant, &info.spec)?;
         let key = TrackKey::next();
         let (source, muted) = (source.on_shard(&self.shard, self.shard_index()), info.spec.muted);
         self.shard.send(Command::Place { source, key, room: self.key(), muted });

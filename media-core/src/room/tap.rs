@@ -30,11 +30,6 @@ impl Tap {
         self.reader.next().await
     }
 
-    /// What waits now, if anything does.
-    pub fn try_next(&mut self) -> Option<TapItem> {
-        self.reader.try_next()
-    }
-
     /// Waits for something and appends all there is; false at the end. May be cancelled.
     pub async fn batch(&mut self, batch: &mut Vec<TapItem>) -> bool {
         self.reader.batch(batch).await

@@ -28,7 +28,7 @@ impl ShardCore {
             }
             Command::AddTap { track, sub, mut writer } => {
                 let Some(state) = self.tracks.get_mut(track) else { return };
-                writer.set_format(state.format.clone());
+                writer.set_format(Arc::new(state.config.codec.clone()));
                 writer.set_muted(state.place(track).is_some_and(|place| place.muted));
                 self.add_sub(track, sub, Sink::Tap(Box::new(TapSink::new(writer))), now);
             }

@@ -158,13 +158,13 @@ impl ShardCore {
         let room = self.clock.ns(arrival);
         let Some(track) = self.tracks.get_mut(key) else { return };
         let Some(state) = track.layers.get_mut(layer) else { return };
-        match state.clock.report(state.time.near(timestamp), device_ns, room, clock) {
-            Reading::Agrees => {}
-            Reading::Doubtful => self.stats.reports_refused += 1,
-            Reading::Stepped => {
-                self.stats.clock_steps += 1;
-                track.breaks(layer, Discontinuity::Clock);
-            }
+        let doubted = state.clock.is_doubted();
+        let reading = state.clock.report(state.time.near(timestamp), device_ns, room, clock);
+        let moved = reading == Reading::Stepped || state.clock.is_doubted() != doubted;
+        self.stats.reports_refused += u64::from(reading == Reading::Doubtful);
+        self.stats.clock_steps += u64::from(reading == Reading::Stepped);
+        if moved {
+            track.breaks(layer, Discontinuity::Clock);
         }
     }
 }

@@ -146,8 +146,6 @@ impl Place {
 
 pub(super) struct Track {
     pub config: TrackConfig,
-    /// The codec as taps are told of it.
-    pub format: Arc<CodecParams>,
     pub layers: Vec<Layer>,
     /// The pace of each layer; beside `layers` so that both can be borrowed.
     pub paces: Vec<Pace>,
@@ -183,7 +181,6 @@ impl Track {
             meter: LevelMeter::default(),
             wanted: None,
             unwanted_since: None,
-            format: Arc::new(config.codec.clone()),
             config,
         }
     }
@@ -208,9 +205,7 @@ impl Track {
             self.subs.values_mut().for_each(|sub| sub.set_clock_rate(codec.clock_rate));
         }
         self.config.codec = (*codec).clone();
-        self.format = codec;
-        let format = self.format.clone();
-        self.taps().for_each(|tap| tap.writer.set_format(format.clone()));
+        self.taps().for_each(|tap| tap.writer.set_format(codec.clone()));
     }
 
     /// A packet that subscribers are not to have, without a gap in their numbers.

@@ -5,6 +5,7 @@ use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -53,14 +54,16 @@ impl Bell {
 
     /// Wakes readers for as long as the bell may ring. One task of this is enough.
     pub async fn serve(self: Arc<Self>) {
+        let mut woken = Vec::new();
         loop {
             self.rung.notified().await;
             tokio::time::sleep(GATHER).await;
-            for sleeper in self.sleepers.lock().iter() {
-                if sleeper.written.swap(false, Ordering::AcqRel) {
-                    sleeper.waker.wake();
-                }
-            }
+            // Woken outside the lock: what a waker does is not known here.
+            woken.extend(self.sleepers.lock().iter().filter_map(|sleeper| {
+                let written = sleeper.written.swap(false, Ordering::AcqRel);
+                written.then(|| sleeper.waker.take()).flatten()
+            }));
+            woken.drain(..).for_each(Waker::wake);
         }
     }
 }

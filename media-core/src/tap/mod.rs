@@ -45,7 +45,8 @@ pub enum TapItem {
 /// Where a stream does not go on as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discontinuity {
-    /// The device's clock was set: what it says of its time counts from there on.
+    /// Room time is told by something else from there on: the device's clock was set, or what it reports is
+    /// not believed any more, or is again.
     Clock,
     /// The RTP clock began anew.
     Rtp,

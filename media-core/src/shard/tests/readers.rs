@@ -351,6 +351,27 @@ fn a_device_whose_clock_is_set_is_followed_with_its_next_report_and_marked() {
 }
 
 #[test]
+fn a_device_that_lies_for_a_while_is_marked_and_so_is_its_return() {
+    let mut device = Device::new(2000);
+    device.frame(true);
+    for second in 0..30 {
+        for n in 0..30 {
+            device.frame(true);
+            if n == 15 {
+                let lie = if (12..18).contains(&second) { device.random.random() } else { 0 };
+                device.report(lie);
+            }
+        }
+    }
+    device.quiet();
+    let marks: Vec<&Got> = device.got.iter().filter(|got| matches!(got, Got::Broken(_))).collect();
+    assert_eq!(marks, [&Got::Broken(Discontinuity::Clock); 2]);
+    // While it is not believed arrival counts, with 30 ms of coding in it.
+    assert!(device.worst[1] <= 75 * MS, "{} ms", device.worst[1] / MS);
+    assert_eq!((device.rig.core.stats.reports_refused, device.rig.core.stats.clock_steps), (6, 0));
+}
+
+#[test]
 fn a_reader_is_on_the_layer_it_asked_for_from_that_layers_next_keyframe_on() {
     for seed in 0..lives() {
         let mut random = StdRng::seed_from_u64(seed);

@@ -86,7 +86,7 @@ impl StreamFormat {
     pub fn reorder(&self) -> usize {
         match self {
             Self::H264 { sps, .. } if sps.b_frames_possible() => sps.reorder_frames.unwrap_or(2) as usize,
-            Self::H265 { .. } => 2,
+            Self::H265 { info, .. } => info.reorder_frames as usize,
             _ => 0,
         }
     }

@@ -516,12 +516,15 @@ impl Task {
 
 /// Waits until other layers are wanted of one of the streams.
 async fn another_wish(streams: &mut [Stream]) {
-    if streams.is_empty() {
-        return std::future::pending().await;
-    }
-    let changes = streams.iter_mut().map(|stream| Box::pin(stream.wanted.changed()));
-    // Its sender is the source, which is here.
-    let _ = futures_util::future::select_all(changes).await;
+    // Their senders are the sources, which are here. A camera has one stream a slot.
+    let _ = match streams {
+        [] => std::future::pending().await,
+        [one] => one.wanted.changed().await,
+        [one, two, ..] => tokio::select! {
+            changed = one.wanted.changed() => changed,
+            changed = two.wanted.changed() => changed,
+        },
+    };
 }
 
 /// A session that lived longer counts as a success: back-off starts again.

@@ -6,7 +6,7 @@
 use super::clock::Timeline;
 use super::opus_copy::{OPUS_TICKS, OpusCopy};
 use super::part::Part;
-use super::{Context, TrackFault};
+use super::{Context, MAX_PARTS, TrackFault};
 use crate::fmp4::{G711Law, Sample, SampleEntry};
 use bytes::Bytes;
 use rongtong_media_core::media::{Codec, CodecParams};
@@ -84,6 +84,9 @@ impl AudioTrack {
     }
 
     fn begin(&mut self, format: &StreamFormat, time: u64, position: i64) -> Option<Current> {
+        if self.parts >= MAX_PARTS {
+            return None;
+        }
         let (entry, silence, law) = match format {
             StreamFormat::Aac { rate, channels, config } => {
                 (SampleEntry::Aac { rate: *rate, channels: *channels, config: config.clone() }, None, None)

@@ -26,6 +26,10 @@ use rongtong_media_core::tap::units::{UnitItem, Units, UnitsFault};
 use std::collections::VecDeque;
 use video::VideoTrack;
 
+/// Files of one track, at most: a sender that changes its configuration again and again must not fill the disk
+/// with headers.
+const MAX_PARTS: u32 = 200;
+
 /// Why a track cannot be recorded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrackFault {

@@ -3,13 +3,9 @@
 use super::clock::Timeline;
 use super::order::Order;
 use super::part::Part;
-use super::{Context, hevc};
+use super::{Context, MAX_PARTS, hevc};
 use crate::fmp4::{AvcConfig, SampleEntry};
 use rongtong_media_core::tap::units::{StreamFormat, Unit, UnitItem};
-
-/// Files of one track, at most: a sender that changes its configuration with every keyframe
-/// must not fill the disk with headers.
-const MAX_PARTS: u32 = 200;
 
 /// Without a keyframe for so long one is asked for, so that the recording can be sought, s.
 const KEYFRAME_EVERY: u64 = 10;

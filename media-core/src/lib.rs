@@ -13,6 +13,7 @@ pub mod clock;
 pub mod ids;
 pub mod leg;
 pub mod media;
+pub mod mpeg;
 pub mod plain;
 pub mod ports;
 pub mod room;

@@ -1,5 +1,13 @@
-//! GB/T 28181: the platform that devices and lower platforms register at.
+//! GB/T 28181, editions 2011, 2016 and 2022: the platform that devices and lower platforms register at.
+//!
+//! [`platform`] is the signalling without sockets or clocks, [`media`] what a call brings, [`xml`], [`messages`] and
+//! [`ptz`] what is said. What the standard leaves open, and what devices do against it, is borne; where that is a matter
+//! of a vendor, the test that shows it names the device's own words.
+
 pub mod id;
+pub mod media;
 pub mod messages;
+pub mod platform;
 pub mod ptz;
+pub mod ssrc;
 pub mod xml;

@@ -148,10 +148,10 @@ impl Sockets {
                         }
                     }
                     Carrier::Tcp(id) => {
-                        let full = connections.get(&id).is_some_and(|sender| sender.try_send(bytes).is_err());
-                        if full {
-                            // Its tasks end with the channel, and say so.
+                        if connections.get(&id).is_none_or(|sender| sender.try_send(bytes).is_err()) {
+                            // It is gone, or takes nothing; its task ends with the channel.
                             connections.remove(&id);
+                            engine.closed(clock(), Carrier::Tcp(id));
                         }
                     }
                 }

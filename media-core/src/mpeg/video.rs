@@ -119,7 +119,15 @@ impl VideoUnits {
             };
             let head = [head[0], head[1], head[2]];
             self.learn(head);
-            let slice = match self.start(head) {
+            let start = self.start(head);
+            if self.nals.is_empty() {
+                // One that begins at its beginning is whole, whatever was lost before.
+                match start {
+                    Start::Picture { .. } => self.damaged = false,
+                    Start::More { slice } => self.damaged |= slice,
+                }
+            }
+            let slice = match start {
                 Start::Picture { .. } if self.has_picture => {
                     let zero = usize::from(code > 0 && self.buffer[code - 1] == 0);
                     self.emit(code - zero, out);

@@ -1,0 +1,233 @@
+//! The port of one call.
+
+use super::unwrap::Counts;
+use super::{Framing, Item, Unwrapper};
+use crate::platform::{Carriage, media_address};
+use bytes::{Bytes, BytesMut};
+use rongtong_media_core::ports::{Lease, PortPool, PortsError};
+use rongtong_sip::sdp::Session;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    #[error(transparent)]
+    Ports(#[from] PortsError),
+    #[error("the port for media: {0}")]
+    Io(#[from] io::Error),
+    #[error("the device does not say where to fetch its media")]
+    NoAddress,
+    #[error("the device's media port {0} can't be reached: {1}")]
+    Connect(SocketAddr, io::Error),
+    #[error("the device closed the connection of its media")]
+    Closed,
+}
+
+enum Port {
+    Udp { socket: UdpSocket, _lease: Lease },
+    Passive { listener: TcpListener, stream: Option<TcpStream>, _lease: Lease },
+    Active { stream: Option<TcpStream>, port: u16 },
+}
+
+/// What may send, until something does.
+#[derive(Default)]
+struct Source {
+    /// Of the signalling and of the answer.
+    expected: Vec<IpAddr>,
+    latched: Option<SocketAddr>,
+    heard: Option<Instant>,
+    opened: Option<Instant>,
+}
+
+/// Others than the expected are listened to after so long: a platform may have its media sent from anywhere.
+const STRANGERS_AFTER: Duration = Duration::from_secs(2);
+/// Another source is taken when the first is silent for so long.
+const TAKE_OVER: Duration = Duration::from_secs(1);
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Datagrams taken in before something else gets its turn.
+const BATCH: usize = 64;
+const MAX_DATAGRAM: usize = 2_048;
+
+impl Source {
+    fn admits(&mut self, now: Instant, from: SocketAddr) -> bool {
+        let opened = *self.opened.get_or_insert(now);
+        let silent = self.heard.is_none_or(|heard| now.saturating_duration_since(heard) >= TAKE_OVER);
+        let admitted = match self.latched {
+            Some(latched) if latched == from => true,
+            Some(_) if !silent => false,
+            _ => {
+                let expected = self.expected.is_empty() || self.expected.contains(&from.ip().to_canonical());
+                expected || now.saturating_duration_since(opened) >= STRANGERS_AFTER
+            }
+        };
+        if admitted {
+            (self.latched, self.heard) = (Some(from), Some(now));
+        }
+        admitted
+    }
+}
+
+/// Receives one call's media. Dropping it gives the port back.
+pub struct Receiver {
+    port: Port,
+    source: Source,
+    framing: Framing,
+    unwrapper: Unwrapper,
+    buffer: BytesMut,
+}
+
+/// Opens a port before the device is called.
+pub fn listen(pool: &Arc<PortPool>, carriage: Carriage, ssrc: Option<u32>) -> Result<Receiver, MediaError> {
+    let port = match carriage {
+        Carriage::Udp => {
+            let pair = pool.udp(false)?;
+            Port::Udp { socket: UdpSocket::from_std(pair.rtp.into())?, _lease: pair.lease }
+        }
+        Carriage::TcpPassive => {
+            let (listener, lease) = pool.listener()?;
+            Port::Passive { listener: TcpListener::from_std(listener.into())?, stream: None, _lease: lease }
+        }
+        // The port in the offer means nothing; 9 says so (RFC 4145 4).
+        Carriage::TcpActive => Port::Active { stream: None, port: 9 },
+    };
+    Ok(Receiver {
+        port,
+        source: Source::default(),
+        framing: Framing::default(),
+        unwrapper: Unwrapper::new(ssrc, Vec::new()),
+        buffer: BytesMut::new(),
+    })
+}
+
+impl Receiver {
+    /// To be said in the offer.
+    pub fn port(&self) -> u16 {
+        match &self.port {
+            Port::Udp { _lease, .. } | Port::Passive { _lease, .. } => _lease.port(),
+            Port::Active { port, .. } => *port,
+        }
+    }
+
+    /// The device's answer: where its media comes from, and what it is.
+    pub async fn answered(&mut self, description: &Session, signalling: SocketAddr) -> Result<(), MediaError> {
+        let announced = media_address(description, signalling);
+        self.source.expected = [Some(signalling.ip().to_canonical()), announced.map(|addr| addr.ip().to_canonical())]
+            .into_iter()
+            .flatten()
+            .collect();
+        let ssrc = description.ssrc.as_deref().and_then(crate::ssrc::parse);
+        let media = description.media.first();
+        let types =
+            media.map(|media| media.formats.iter().filter_map(|format| format.parse().ok()).collect::<Vec<u8>>());
+        let encodings = types
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|payload_type| Some((payload_type, media?.encoding(payload_type)?.0.to_owned())));
+        self.unwrapper.describe(ssrc, encodings.collect());
+        if let Port::Active { stream, .. } = &mut self.port {
+            let addr = announced.ok_or(MediaError::NoAddress)?;
+            let connecting = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(addr)).await;
+            let connected = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            *stream = Some(connected.map_err(|error| MediaError::Connect(addr, error))?);
+        }
+        Ok(())
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.unwrapper.counts()
+    }
+
+    /// Waits until something came, and appends what it is. Nothing may be appended. Cancel-safe.
+    pub async fn receive(&mut self, out: &mut Vec<Item>) -> Result<(), MediaError> {
+        let deadline = self.unwrapper.next_deadline();
+        let patience = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        match &mut self.port {
+            Port::Udp { socket, .. } => {
+                tokio::select! {
+                    readable = socket.readable() => readable?,
+                    () = patience => {
+                        self.unwrapper.tick(Instant::now(), out);
+                        return Ok(());
+                    }
+                }
+                let now = Instant::now();
+                for _ in 0..BATCH {
+                    self.buffer.reserve(MAX_DATAGRAM);
+                    match socket.try_recv_buf_from(&mut self.buffer) {
+                        Ok((_, from)) => {
+                            let packet = self.buffer.split().freeze();
+                            if self.source.admits(now, from) {
+                                self.unwrapper.packet(now, &packet, out);
+                            }
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        // A port that nobody listens at answered what we sent; nothing to us.
+                        Err(error) => {
+                            tracing::debug!(%error, "receiving media");
+                            break;
+                        }
+                    }
+                }
+                Ok(())
+            }
+            Port::Passive { listener, stream, .. } => {
+                let reading = async {
+                    match stream {
+                        Some(stream) => read(stream, &mut self.buffer).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    bytes = reading => match bytes {
+                        Ok(bytes) => self.framed(&bytes, out),
+                        // The device may connect again.
+                        Err(_) => {
+                            *stream = None;
+                            self.framing = Framing::default();
+                        }
+                    },
+                    accepted = listener.accept() => {
+                        let (fresh, from) = accepted?;
+                        if self.source.admits(Instant::now(), from) {
+                            *stream = Some(fresh);
+                            self.framing = Framing::default();
+                        }
+                    }
+                }
+                Ok(())
+            }
+            Port::Active { stream, .. } => {
+                let stream = stream.as_mut().ok_or(MediaError::NoAddress)?;
+                let bytes = read(stream, &mut self.buffer).await.map_err(|_| MediaError::Closed)?;
+                self.framed(&bytes, out);
+                Ok(())
+            }
+        }
+    }
+
+    fn framed(&mut self, bytes: &Bytes, out: &mut Vec<Item>) {
+        let now = Instant::now();
+        self.source.heard = Some(now);
+        self.framing.push(bytes);
+        while let Some(packet) = self.framing.take() {
+            self.unwrapper.packet(now, &packet, out);
+        }
+    }
+}
+
+async fn read(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<Bytes> {
+    buffer.reserve(65_536);
+    match stream.read_buf(buffer).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(buffer.split().freeze()),
+    }
+}

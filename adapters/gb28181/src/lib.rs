@@ -9,5 +9,6 @@ pub mod media;
 pub mod messages;
 pub mod platform;
 pub mod ptz;
+pub mod service;
 pub mod ssrc;
 pub mod xml;

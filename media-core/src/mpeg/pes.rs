@@ -26,7 +26,13 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
     }
     let field = usize::from(u16::from_be_bytes([bytes[4], bytes[5]]));
     let declared = (field != 0 && field != 0xFFFF).then_some(6 + field);
-    let (pts, length) = if bytes[6] & 0xC0 == 0x80 {
+    let (pts, length) = if let Some(stamps) = shifted(bytes) {
+        let length = 9 + stamps;
+        if bytes.len() < length {
+            return Parsed::Short;
+        }
+        ((stamps > 0).then(|| timestamp(&bytes[8..13])), length)
+    } else if bytes[6] & 0xC0 == 0x80 {
         let length = 9 + usize::from(bytes[8]);
         if bytes.len() < length {
             return Parsed::Short;
@@ -46,6 +52,17 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
         None => None,
     };
     Parsed::Whole(PesHeader { pts, length, payload })
+}
+
+/// A header whose first byte of flags is left out and made up for by one after its timestamps, as the devices of
+/// one library have it (`gb28181-rs` 0.14): bytes of timestamps.
+fn shifted(bytes: &[u8]) -> Option<usize> {
+    match (bytes[6], bytes[7], bytes[8]) {
+        (0xC0, 10, stamp) if stamp >> 4 == 3 => Some(10),
+        (0x80, 5, stamp) if stamp & 0xF1 == 0x21 => Some(5),
+        (0, 0, 0) => Some(0),
+        _ => None,
+    }
 }
 
 fn mpeg1(bytes: &[u8]) -> Option<(Option<u64>, usize)> {

@@ -1,0 +1,4 @@
+//! Against devices that are not ours: the crate `gb28181-rs`, SIPp, and streams that ffmpeg and GStreamer wrapped.
+
+mod device;
+mod live;

@@ -10,6 +10,7 @@
 #[cfg(test)]
 pub(crate) mod allocations;
 pub mod clock;
+pub mod device;
 pub mod ids;
 pub mod leg;
 pub mod media;

@@ -6,6 +6,7 @@ mod check;
 mod console;
 mod demo;
 mod docs;
+mod gb28181;
 mod glue;
 mod health;
 mod linger;

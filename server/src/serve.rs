@@ -8,6 +8,10 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
 use axum::{Json, Router};
 use axum_server::Handle;
+use rongtong_gb28181::opener::Channels;
+use rongtong_gb28181::rest::Gb28181Api;
+use rongtong_gb28181::service::Gb28181;
+use rongtong_media_core::device::Opener;
 use rongtong_media_core::ports::PortPool;
 use rongtong_media_core::room::{LeaveReason, Rooms};
 use rongtong_media_core::shard::{ShardConfig, ShardHandle};
@@ -18,7 +22,7 @@ use rongtong_platform::config::Config;
 use rongtong_platform::web;
 use rongtong_recorder::{Recorder, RecorderOptions};
 use rongtong_rtsp::rest::CameraApi;
-use rongtong_rtsp::{Cameras, CamerasConfig};
+use rongtong_rtsp::{Cameras, CamerasConfig, Openers};
 use rongtong_signaling::token::{ApiKeys, TokenMinter};
 use rongtong_signaling::{Limits, Signaling, SignalingConfig};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -51,7 +55,9 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
     let rooms = Rooms::new(start_shards(&config)?);
     watch_media(&platform, &rooms);
     crate::bench::taps::watch(&rooms, &platform.metrics);
-    watch_ports(&platform, &PortPool::new(config.media.rtp_first_port..=config.media.rtp_last_port)?);
+    let ports = PortPool::new(config.media.rtp_first_port..=config.media.rtp_last_port)?;
+    watch_ports(&platform, &ports);
+    let gb28181 = crate::gb28181::start(&config, &platform, ports).await?;
     let secret = bootstrap.livekit.api_secret.reveal();
     let ttl = Duration::from_secs(u64::from(config.livekit.token_ttl_minutes) * 60);
     let minter = TokenMinter::new(bootstrap.livekit.api_key.clone(), secret, ttl);
@@ -68,12 +74,15 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
         limits: Limits::default(),
     });
     let recorder = Recorder::start(platform.clone(), rooms.clone(), RecorderOptions::of(&config)).await?;
+    let channels = gb28181.iter().map(|gb28181| Arc::new(Channels(gb28181.clone())) as Arc<dyn Opener>);
+    let openers = Openers::new(channels.collect());
     let cameras = Cameras::new(
         platform.db.clone(),
         rooms.clone(),
         platform.keys.clone(),
         &platform.metrics,
         CamerasConfig::from(&config.rtsp),
+        openers,
     );
     let simulator = crate::demo::start(&platform, demo).await?;
     let camera_task = tokio::spawn({
@@ -93,6 +102,7 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
         minter,
         recorder: recorder.clone(),
         cameras: cameras.clone(),
+        gb28181: gb28181.clone(),
         draining: draining.clone(),
         node,
     });
@@ -125,6 +135,9 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
     recorder.close().await;
     rooms.close_all(LeaveReason::ServerShutdown);
     cameras.shutdown().await;
+    if let Some(gb28181) = gb28181 {
+        gb28181.end().await;
+    }
     handle.graceful_shutdown(Some(Duration::from_secs(config.server.drain_seconds)));
     tokio::time::timeout(Duration::from_secs(config.server.drain_seconds + 1), async {
         while servers.join_next().await.is_some() {}
@@ -157,23 +170,26 @@ struct Parts {
     minter: TokenMinter,
     recorder: Arc<Recorder>,
     cameras: Arc<Cameras>,
+    gb28181: Option<Arc<Gb28181>>,
     draining: Arc<AtomicBool>,
     node: String,
 }
 
 fn application(parts: Parts) -> Router {
-    let Parts { platform, rooms, signaling, minter, recorder, cameras, draining, node } = parts;
+    let Parts { platform, rooms, signaling, minter, recorder, cameras, gb28181, draining, node } = parts;
     let camera_api = Arc::new(CameraApi {
         platform: platform.clone(),
         cameras: cameras.clone(),
         minter: Arc::new(PreviewMinter(minter)),
         recorder: Arc::new(RecorderOfCameras(recorder.clone())),
     });
+    let gb28181_api = Arc::new(Gb28181Api { platform: platform.clone(), gb28181 });
     let system = Arc::new(SystemState { platform: platform.clone(), rooms: rooms.clone(), node });
     let v1 = OpenApiRouter::new()
         .merge(rongtong_platform::rest::routes(platform.clone()))
         .merge(rongtong_signaling::rest::routes(platform.clone(), signaling.clone()))
         .merge(rongtong_rtsp::rest::routes(camera_api))
+        .merge(rongtong_gb28181::rest::routes(gb28181_api))
         .merge(rongtong_recorder::rest::routes(recorder))
         .merge(system::routes(system));
     let (api, openapi) = OpenApiRouter::with_openapi(docs::frame()).nest("/api/v1", v1).split_for_parts();

@@ -7,8 +7,10 @@
 pub mod id;
 pub mod media;
 pub mod messages;
+pub mod opener;
 pub mod platform;
 pub mod ptz;
+pub mod rest;
 pub mod service;
 pub mod ssrc;
 pub mod xml;

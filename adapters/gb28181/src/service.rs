@@ -237,6 +237,10 @@ impl Engine for Driven {
     fn poll_send(&mut self) -> Option<(Peer, Bytes)> {
         self.platform.poll_send()
     }
+
+    fn is_over(&self) -> bool {
+        self.platform.is_over()
+    }
 }
 
 /// A platform that runs. Share it by `Arc`.
@@ -291,6 +295,10 @@ impl Gb28181 {
 
     pub fn devices(&self) -> Vec<Known> {
         self.shared.state.lock().devices.values().cloned().collect()
+    }
+
+    pub fn online(&self) -> usize {
+        self.shared.state.lock().devices.values().filter(|known| known.device.online).count()
     }
 
     /// Calls that somebody holds.
@@ -365,15 +373,14 @@ impl Gb28181 {
         }
     }
 
-    /// Ends the signalling, and says what was left over.
-    pub async fn shutdown(self: Arc<Self>) -> Option<Load> {
+    /// Ends the signalling, and says what was left over. Calls should have ended before.
+    pub async fn end(&self) -> Option<Load> {
         let task = self.task.lock().take();
-        let shared = self.shared.clone();
-        drop(self);
+        let _ = self.orders.send(Order::End).await;
         if let Some(task) = task {
             let _ = tokio::time::timeout(Duration::from_secs(3), task).await;
         }
-        shared.state.lock().load
+        self.shared.state.lock().load
     }
 
     async fn ask(&self, id: QueryId, order: Order) -> Result<Answer, QueryFailure> {

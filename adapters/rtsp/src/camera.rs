@@ -7,12 +7,13 @@
 
 use crate::config::CamerasConfig;
 use crate::desired::{Recipe, Shared};
+use crate::live::{Live, Openers};
 use crate::metrics::CameraMetrics;
-use crate::pipe::{Incoming, Pipe};
+use crate::pipe::{Incoming, Outcome, Pipe};
 use crate::plan::{AudioDescription, StreamPlan, VideoDescription};
 use crate::presence::{Heard, Presence, Slot, next_event};
 use crate::reason::{Failure, Reason};
-use crate::session::{CameraSession, Received, Target, Trace};
+use crate::session::{Received, Target};
 use crate::status::CameraState;
 use futures_util::FutureExt;
 use rongtong_media_core::clock::DeviceClock;
@@ -26,9 +27,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Runs a camera until it is ended; a panic costs it a second.
-pub async fn run(shared: Arc<Shared>, rooms: Arc<Rooms>, config: CamerasConfig, metrics: Arc<CameraMetrics>) {
+pub async fn run(
+    shared: Arc<Shared>,
+    rooms: Arc<Rooms>,
+    config: CamerasConfig,
+    metrics: Arc<CameraMetrics>,
+    openers: Openers,
+) {
     loop {
-        let task = Task::new(shared.clone(), rooms.clone(), config.clone(), metrics.clone());
+        let task = Task::new(shared.clone(), rooms.clone(), config.clone(), metrics.clone(), openers.clone());
         if AssertUnwindSafe(task.run()).catch_unwind().await.is_ok() {
             return;
         }
@@ -42,6 +49,7 @@ struct Task {
     rooms: Arc<Rooms>,
     config: CamerasConfig,
     metrics: Arc<CameraMetrics>,
+    openers: Openers,
     recipe: Recipe,
     held: bool,
     ended: bool,
@@ -124,7 +132,13 @@ impl Stream {
 }
 
 impl Task {
-    fn new(shared: Arc<Shared>, rooms: Arc<Rooms>, config: CamerasConfig, metrics: Arc<CameraMetrics>) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        rooms: Arc<Rooms>,
+        config: CamerasConfig,
+        metrics: Arc<CameraMetrics>,
+        openers: Openers,
+    ) -> Self {
         let recipe = shared.recipe();
         Self {
             shared,
@@ -132,6 +146,7 @@ impl Task {
             device: Arc::default(),
             config,
             metrics,
+            openers,
             recipe,
             held: false,
             ended: false,
@@ -202,8 +217,8 @@ impl Task {
             Err(failure) => return (Duration::ZERO, Err(failure)),
         };
         let limit = self.config.connect_timeout;
-        let (wanted, habits) = (target.clone(), self.shared.habits.clone());
-        let opening = async move { CameraSession::open(&wanted, limit, &mut Trace::default(), &habits).await };
+        let (wanted, habits, openers) = (target.clone(), self.shared.habits.clone(), self.openers.clone());
+        let opening = async move { Live::open(&wanted, limit, &habits, &openers).await };
         let mut opening = std::pin::pin!(AssertUnwindSafe(opening).catch_unwind());
         let opened = loop {
             tokio::select! {
@@ -222,7 +237,7 @@ impl Task {
         (began.elapsed(), ended.unwrap_or_else(|_| Err(panicked())))
     }
 
-    async fn live(&mut self, mut session: CameraSession, target: &Target) -> Result<(), Failure> {
+    async fn live(&mut self, mut session: Live, target: &Target) -> Result<(), Failure> {
         let plan = session.plan();
         let slots = [(&plan.video, Slot::Video), (&plan.audio, Slot::Audio)];
         let taken = slots.into_iter().filter_map(|(stream, slot)| Some((stream.as_ref()?, slot)));
@@ -262,7 +277,17 @@ impl Task {
                             self.broke(reason);
                         }
                         let packet = Incoming { sequence, timestamp, marker, payload };
-                        self.packet(stream, payload_type, packet);
+                        self.packet(stream, payload_type, |pipe| pipe.push(packet));
+                    }
+                    Received::Picture { stream, payload_type, unit } => {
+                        last_packet = Instant::now();
+                        self.set_live();
+                        self.packet(stream, payload_type, |pipe| pipe.unit(&unit));
+                    }
+                    Received::Sound { stream, payload_type, timestamp, payload } => {
+                        last_packet = Instant::now();
+                        self.set_live();
+                        self.packet(stream, payload_type, |pipe| pipe.sound(timestamp, payload));
                     }
                 },
                 () = self.turn() => {
@@ -290,14 +315,14 @@ impl Task {
         }
     }
 
-    fn packet(&mut self, stream: usize, payload_type: u8, packet: Incoming) {
+    fn packet(&mut self, stream: usize, payload_type: u8, push: impl FnOnce(&mut Pipe) -> Outcome) {
         let Some(at) = self.streams.iter().position(|known| known.index == stream) else { return };
         if !self.turned(at, payload_type) {
             return;
         }
         let Some(known) = self.streams.get_mut(at) else { return };
         let before = known.pipe.size();
-        let outcome = known.pipe.push(packet);
+        let outcome = push(&mut known.pipe);
         let resized = before != known.pipe.size() && before != (0, 0);
         self.metrics.packets.inc_by(outcome.packets.len() as u64);
         self.metrics.damaged.inc_by(u64::from(outcome.damaged));

@@ -14,6 +14,7 @@ mod camera;
 mod config;
 mod desired;
 mod front;
+mod live;
 mod metrics;
 pub mod pipe;
 pub mod plan;
@@ -27,6 +28,7 @@ mod status;
 pub mod upkeep;
 
 pub use config::CamerasConfig;
+pub use live::Openers;
 pub use presence::{camera_of_room, identity, own_room};
 pub use service::{Cameras, Hold, HoldError};
 pub use status::{CameraState, Status};

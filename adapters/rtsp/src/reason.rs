@@ -26,8 +26,12 @@ pub enum Reason {
     LoginUnsupported,
     NoUsableTrack,
     NotFound,
+    /// It is not registered at this platform at present.
+    Offline,
     /// It speaks RTSP and refused or broke a rule.
     ProtocolError,
+    /// It said no to a call.
+    Refused,
     /// The host's name is unknown.
     ResolveFailed,
     /// What it sends is not RTSP, SDP or RTP.
@@ -59,7 +63,9 @@ impl Reason {
             Self::LoginUnsupported => "login_unsupported",
             Self::NoUsableTrack => "no_usable_track",
             Self::NotFound => "not_found",
+            Self::Offline => "offline",
             Self::ProtocolError => "protocol_error",
+            Self::Refused => "refused",
             Self::ResolveFailed => "resolve_failed",
             Self::Rubbish => "rubbish",
             Self::Silent => "silent",
@@ -98,6 +104,8 @@ impl Reason {
             Self::ProtocolError => {
                 ("摄像机的应答不符合 RTSP 规范或拒绝了请求", "the camera refused a request or broke the RTSP protocol")
             }
+            Self::Offline => ("设备不在线（未注册到本平台）", "the device is offline: it is not registered here"),
+            Self::Refused => ("设备拒绝了点播请求", "the device refused to send"),
             Self::ResolveFailed => ("无法解析主机名", "the host name can't be resolved"),
             Self::Rubbish => ("对端发来的数据不是有效的 RTSP/RTP", "what the peer sends is not valid RTSP or RTP"),
             Self::Silent => ("连接成功，但没有收到媒体数据", "connected, but no media arrives"),
@@ -149,6 +157,14 @@ impl Reason {
             Self::ProtocolError => (
                 "请确认地址指向摄像机的 RTSP 服务，并尝试另一种传输方式",
                 "Make sure the URL is the camera's RTSP service, and try the other transport.",
+            ),
+            Self::Offline => (
+                "请检查设备的供电和网络，以及设备上填写的平台地址、编码和密码",
+                "Check its power and network, and the platform's address, codes and password that are set on it.",
+            ),
+            Self::Refused => (
+                "设备可能已达到最大取流路数；请稍后重试，或关闭其他平台对它的点播",
+                "It may be at its limit of streams; try later, or end those of other platforms.",
             ),
             Self::ResolveFailed => ("请核对主机名，或直接使用 IP 地址", "Check the host name, or use the IP address."),
             Self::Rubbish => (
@@ -278,7 +294,9 @@ mod tests {
             LoginUnsupported,
             NoUsableTrack,
             NotFound,
+            Offline,
             ProtocolError,
+            Refused,
             ResolveFailed,
             Rubbish,
             Silent,

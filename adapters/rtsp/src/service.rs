@@ -8,6 +8,7 @@ use crate::address::{CameraUrl, Credentials};
 use crate::camera;
 use crate::config::CamerasConfig;
 use crate::desired::{Recipe, Shared};
+use crate::live::Openers;
 use crate::metrics::CameraMetrics;
 use crate::presence::{camera_of_room, identity, own_room};
 use crate::reason::{Failure, Reason};
@@ -33,6 +34,7 @@ pub struct Cameras {
     rooms: Arc<Rooms>,
     keys: Arc<Keys>,
     config: CamerasConfig,
+    openers: Openers,
     metrics: Arc<CameraMetrics>,
     by_state: Gauges,
     running: Mutex<HashMap<String, Running>>,
@@ -46,12 +48,21 @@ struct Running {
 }
 
 impl Cameras {
-    pub fn new(db: Db, rooms: Arc<Rooms>, keys: Arc<Keys>, metrics: &Metrics, config: CamerasConfig) -> Arc<Self> {
+    /// `openers` are for addresses of other schemes than RTSP's.
+    pub fn new(
+        db: Db,
+        rooms: Arc<Rooms>,
+        keys: Arc<Keys>,
+        metrics: &Metrics,
+        config: CamerasConfig,
+        openers: Openers,
+    ) -> Arc<Self> {
         let cameras = Arc::new_cyclic(|me: &Weak<Self>| Self {
             db,
             rooms,
             keys,
             config,
+            openers,
             metrics: Arc::new(CameraMetrics::new(metrics)),
             by_state: metrics.gauges("cameras", "Cameras by state"),
             running: Mutex::default(),
@@ -141,6 +152,10 @@ impl Cameras {
         &self.rooms
     }
 
+    pub(crate) fn openers(&self) -> &Openers {
+        &self.openers
+    }
+
     pub(crate) fn config(&self) -> &CamerasConfig {
         &self.config
     }
@@ -163,8 +178,13 @@ impl Cameras {
             });
         });
         let shared = Shared::new(row.id.clone(), recipe, taken_out);
-        let task =
-            tokio::spawn(camera::run(shared.clone(), self.rooms.clone(), self.config.clone(), self.metrics.clone()));
+        let task = tokio::spawn(camera::run(
+            shared.clone(),
+            self.rooms.clone(),
+            self.config.clone(),
+            self.metrics.clone(),
+            self.openers.clone(),
+        ));
         self.running.lock().insert(row.id.clone(), Running { shared, task });
     }
 

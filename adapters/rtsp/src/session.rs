@@ -14,6 +14,7 @@ use retina::client::{
     SessionGroup, SessionOptions, SetupOptions, TcpTransportOptions, TeardownPolicy, Transport as RetinaTransport,
     UnknownRtcpSsrcPolicy,
 };
+use rongtong_media_core::rtp::access_unit::AccessUnit;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,6 +99,19 @@ pub enum Received {
         sequence: u16,
         timestamp: u32,
         marker: bool,
+        payload: Bytes,
+    },
+    /// A whole picture, of devices that do not come in RTP of the codec.
+    Picture {
+        stream: usize,
+        payload_type: u8,
+        unit: AccessUnit,
+    },
+    /// Sound in the codec's RTP format.
+    Sound {
+        stream: usize,
+        payload_type: u8,
+        timestamp: u32,
         payload: Bytes,
     },
 }

@@ -56,6 +56,11 @@ pub trait Engine: Send + 'static {
     fn tick(&mut self, now: Instant);
     fn next_deadline(&self) -> Option<Instant>;
     fn poll_send(&mut self) -> Option<(Peer, Bytes)>;
+
+    /// It wants no more, and what it had to send is out.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// Connections beyond are refused.
@@ -91,7 +96,7 @@ impl Sockets {
         self.tcp.local_addr()
     }
 
-    /// Runs the engine until the sending end of `commands` is gone.
+    /// Runs the engine until it is over, or the sending end of `commands` is gone.
     pub async fn run<E: Engine>(self, mut engine: E, mut commands: mpsc::Receiver<E::Command>) -> E {
         let mut connections: HashMap<u64, mpsc::Sender<Bytes>> = HashMap::new();
         let (heard_tx, mut heard) = mpsc::channel::<Heard>(1_024);
@@ -155,6 +160,9 @@ impl Sockets {
                         }
                     }
                 }
+            }
+            if engine.is_over() {
+                return engine;
             }
         }
     }

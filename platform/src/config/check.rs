@@ -15,10 +15,11 @@ impl Config {
         self.check_database(errors);
         self.check_livekit(errors);
         self.check_log(errors);
+        self.check_gb28181(errors);
     }
 
     fn check_ranges(&self, errors: &mut ConfigErrors) {
-        let Self { server, media, livekit, recorder, security, rtsp, .. } = self;
+        let Self { server, media, livekit, recorder, security, rtsp, gb28181, .. } = self;
         let minute: RangeInclusive<u64> = 100..=60_000;
         for (key, value, range) in [
             ("server.drain_seconds", server.drain_seconds, 0..=600),
@@ -39,6 +40,8 @@ impl Config {
             ("rtsp.backoff_first_ms", rtsp.backoff_first_ms, minute),
             ("rtsp.backoff_max_ms", rtsp.backoff_max_ms, 100..=3_600_000),
             ("rtsp.linger_seconds", rtsp.linger_seconds, 0..=86_400),
+            ("gb28181.keepalive_seconds", gb28181.keepalive_seconds, 5..=600),
+            ("gb28181.keepalive_misses", gb28181.keepalive_misses.into(), 1..=20),
         ] {
             if !range.contains(&value) {
                 let (least, most) = range.into_inner();
@@ -53,6 +56,22 @@ impl Config {
                 "security.session_idle_minutes",
                 "is longer than security.session_hours, so it would never end a session.",
             );
+        }
+    }
+
+    fn check_gb28181(&self, errors: &mut ConfigErrors) {
+        let gb28181 = &self.gb28181;
+        if gb28181.code.len() != 20 || !gb28181.code.bytes().all(|byte| byte.is_ascii_digit()) {
+            errors.add("gb28181.code", "must be twenty digits.");
+        }
+        if !(-720..=840).contains(&gb28181.utc_offset_minutes) {
+            errors.add("gb28181.utc_offset_minutes", "must be from -720 to 840.");
+        }
+        if !gb28181.advertise.is_empty() && !is_host(&gb28181.advertise) {
+            errors.add("gb28181.advertise", "is not a host name or address; write it without a port.");
+        }
+        if gb28181.enabled && gb28181.password.reveal().chars().count() < 8 {
+            errors.add("gb28181.password", "must have at least 8 characters: devices register with it.");
         }
     }
 

@@ -10,8 +10,8 @@ mod sections;
 
 pub use load::{ConfigErrors, Mistake};
 pub use sections::{
-    CodecPolicy, Config, Data, Database, Livekit, Log, LogFormat, Media, Recorder, Rtsp, Secret, Security, Server,
-    Synchronous,
+    CodecPolicy, Config, Data, Database, Digest, Gb28181, Livekit, Log, LogFormat, Media, Recorder, Rtsp, Secret,
+    Security, Server, Synchronous,
 };
 
 #[cfg(test)]

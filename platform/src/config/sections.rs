@@ -20,6 +20,7 @@ pub struct Config {
     pub security: Security,
     pub log: Log,
     pub rtsp: Rtsp,
+    pub gb28181: Gb28181,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -175,6 +176,38 @@ pub struct Rtsp {
     pub linger_seconds: u64,
 }
 
+/// The platform at which GB/T 28181 devices register.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gb28181 {
+    pub enabled: bool,
+    /// SIP over UDP and TCP.
+    pub listen: SocketAddr,
+    /// The platform's code, twenty digits; its first ten are the SIP domain.
+    pub code: String,
+    /// With it every device registers; it must not be empty.
+    pub password: Secret,
+    /// `md5` or `sha256`; devices of before 2022 know MD5 alone.
+    pub digest: Digest,
+    /// Host that devices reach this server at; empty for the machine's first address.
+    pub advertise: String,
+    /// Of devices that have not shown their own interval yet.
+    pub keepalive_seconds: u64,
+    /// So many intervals of silence, and a device is offline.
+    pub keepalive_misses: u32,
+    /// Minutes east of Greenwich of the local time that devices are told.
+    pub utc_offset_minutes: i16,
+}
+
+/// How a device's password is hashed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Digest {
+    #[default]
+    Md5,
+    Sha256,
+}
+
 /// Text that is never shown: `Debug` and `Serialize` write asterisks.
 #[derive(Clone, Deserialize, Eq, PartialEq)]
 #[serde(transparent)]
@@ -267,6 +300,22 @@ impl Default for Security {
 impl Default for Log {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Default for Gb28181 {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            listen: (Ipv4Addr::UNSPECIFIED, 5060).into(),
+            code: "34020000002000000001".into(),
+            password: Secret::new(""),
+            digest: Digest::Md5,
+            advertise: String::new(),
+            keepalive_seconds: 60,
+            keepalive_misses: 3,
+            utc_offset_minutes: 480,
+        }
     }
 }
 

@@ -130,10 +130,12 @@ pub enum Order {
     HangUp {
         call: CallId,
     },
-    /// It may not register any more, and is gone.
+    /// It is taken away. It comes back when it registers again and may.
     Forget {
         device: Code,
     },
+    /// All calls are hung up, and nothing more is done.
+    End,
 }
 
 /// A field of a control, with fields in it or text.
@@ -242,6 +244,7 @@ pub struct Platform {
     events: VecDeque<Event>,
     started: (Instant, SystemTime),
     next_look: Option<Instant>,
+    over: bool,
 }
 
 /// Devices that registered are asked what they are at this pace, so that a storm is not answered by another.
@@ -267,6 +270,7 @@ impl Platform {
             events: VecDeque::new(),
             started: (now, time),
             next_look: None,
+            over: false,
         }
     }
 
@@ -407,6 +411,11 @@ impl Engine for Platform {
             Order::Steer { call, body } => self.steer(now, call, &body),
             Order::HangUp { call } => self.hang_up(now, call),
             Order::Forget { device } => self.forget(now, &device),
+            Order::End => {
+                let calls: Vec<CallId> = self.calls.keys().copied().collect();
+                calls.into_iter().for_each(|call| self.hang_up(now, call));
+                self.over = true;
+            }
         }
         self.pump(now);
     }
@@ -442,6 +451,10 @@ impl Engine for Platform {
 
     fn poll_send(&mut self) -> Option<(Peer, Bytes)> {
         self.sip.poll_send()
+    }
+
+    fn is_over(&self) -> bool {
+        self.over
     }
 }
 

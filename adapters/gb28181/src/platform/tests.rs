@@ -1,1 +1,1 @@
-use super::*;
+//! In virtual time.

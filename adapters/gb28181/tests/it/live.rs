@@ -31,7 +31,7 @@ async fn a_device_registers_and_says_what_it_is() {
         let status = bench.platform.query(&code(DEVICE), &code(DEVICE), "DeviceStatus", Vec::new()).await.unwrap();
         assert_eq!(status.root.get("Online"), Some("ONLINE"));
         camera.stop().await;
-        let load = bench.platform.shutdown().await.unwrap();
+        let load = bench.platform.end().await.unwrap();
         assert_eq!((load.calls, load.queries), (0, 0));
     }
 }
@@ -87,7 +87,7 @@ async fn live_pictures_over_every_way() {
             until("nothing is held", || bench.platform.calls() == 0 && bench.ports.free() == bench.ports.pairs()).await;
         }
         camera.stop().await;
-        let load = bench.platform.shutdown().await.unwrap();
+        let load = bench.platform.end().await.unwrap();
         assert_eq!((load.calls, load.queries), (0, 0));
     }
 }

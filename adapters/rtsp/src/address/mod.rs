@@ -71,6 +71,9 @@ impl CameraUrl {
         if text.len() > MOST_CHARACTERS {
             return Err(AddressError::Long);
         }
+        if let Some(foreign) = foreign(text)? {
+            return Ok((Self { shown: foreign, withheld: Vec::new() }, None));
+        }
         let rest = match text.get(..7) {
             Some(scheme) if scheme.eq_ignore_ascii_case("rtsp://") => &text[7..],
             _ => return Err(AddressError::Scheme),
@@ -114,6 +117,11 @@ impl CameraUrl {
         if self.withheld.iter().any(|value| value == HIDDEN) { Err(AddressError::Withheld) } else { Ok(()) }
     }
 
+    /// The scheme, when it is another adapter's.
+    pub fn foreign(&self) -> Option<&str> {
+        Some(self.shown.scheme()).filter(|scheme| *scheme != "rtsp")
+    }
+
     /// Without secrets.
     pub fn as_str(&self) -> &str {
         self.shown.as_str()
@@ -150,6 +158,21 @@ impl fmt::Debug for CameraUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Schemes of other adapters, whose addresses hold no passwords.
+const FOREIGN: [&str; 1] = ["gb28181"];
+
+fn foreign(text: &str) -> Result<Option<Url>, AddressError> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok(None) };
+    let Some(scheme) = FOREIGN.iter().find(|known| known.eq_ignore_ascii_case(scheme)) else { return Ok(None) };
+    if rest.chars().any(char::is_control) {
+        return Err(AddressError::Credentials);
+    }
+    if rest.contains('@') {
+        return Err(AddressError::Ambiguous('@'));
+    }
+    Url::parse(&format!("{scheme}://{rest}")).map(Some).map_err(|_| AddressError::Host)
 }
 
 /// Parts what follows `rtsp://` into credentials and the rest from the host on.

@@ -70,6 +70,13 @@ impl H264Pipe {
         outcome
     }
 
+    /// A picture that is whole already.
+    pub fn unit(&mut self, unit: &AccessUnit) -> Outcome {
+        let mut outcome = Outcome::default();
+        self.access_unit(unit, &mut outcome);
+        outcome
+    }
+
     /// `None` until a sequence parameter set is known.
     pub fn codec(&self) -> Option<CodecParams> {
         let (_, sps) = self.sps.as_ref()?;

@@ -9,7 +9,8 @@ use crate::plan::{StreamPlan, VideoDescription};
 use bytes::{BufMut, Bytes, BytesMut};
 use rongtong_media_core::media::Codec;
 use rongtong_media_core::room::SourcePacket;
-use rongtong_media_core::rtp::h265::{Nal, nal_type, nals, starts_keyframe, type_of};
+use rongtong_media_core::rtp::access_unit::AccessUnit;
+use rongtong_media_core::rtp::h265::{Nal, SpsInfo, nal_type, nals, starts_keyframe, type_of};
 use rongtong_media_core::rtp::seq::Extender;
 
 pub struct H265Pipe {
@@ -49,6 +50,35 @@ impl H265Pipe {
         let mut outcome = Outcome::default();
         for packet in self.cutter.push(sequence, packet) {
             self.packet(packet, &mut outcome);
+        }
+        outcome
+    }
+
+    /// A picture that is whole already.
+    pub fn unit(&mut self, unit: &AccessUnit) -> Outcome {
+        let mut outcome = Outcome { key: unit.key, ..Outcome::default() };
+        self.rate.picture(unit.timestamp);
+        if !unit.complete {
+            // A number is left out, which says so.
+            self.added += 1;
+            outcome.damaged = 1;
+            return outcome;
+        }
+        if let Some(sps) = unit.nals.iter().find(|nal| type_of(nal) == Some(nal_type::SPS))
+            && let Ok(info) = SpsInfo::parse(sps)
+            && self.plan.size != Some((info.width.into(), info.height.into()))
+        {
+            self.plan.size = Some((info.width.into(), info.height.into()));
+            outcome.changed = true;
+        }
+        let mut payloads = Vec::new();
+        for nal in &unit.nals {
+            cut(nal, &mut payloads);
+        }
+        let last = payloads.len().saturating_sub(1);
+        for (at, payload) in payloads.into_iter().enumerate() {
+            outcome.packets.push(SourcePacket::new(self.added, unit.timestamp, at == last, payload));
+            self.added += 1;
         }
         outcome
     }

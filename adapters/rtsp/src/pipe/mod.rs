@@ -17,6 +17,7 @@ use h265::H265Pipe;
 use plain::PlainPipe;
 use rongtong_media_core::media::{Codec, Kind, Source};
 use rongtong_media_core::room::{Layer, LayerQuality, SourcePacket, TrackSpec};
+use rongtong_media_core::rtp::access_unit::AccessUnit;
 
 /// Longest payload a room takes, bytes.
 pub const MAX_PAYLOAD: usize = 1_200;
@@ -63,6 +64,23 @@ impl Pipe {
             Self::H264(pipe) => pipe.push(packet),
             Self::H265(pipe) => pipe.push(packet),
             Self::Plain(pipe) => pipe.push(packet),
+        }
+    }
+
+    /// A whole picture; the stream's packets come from here alone.
+    pub fn unit(&mut self, unit: &AccessUnit) -> Outcome {
+        match self {
+            Self::H264(pipe) => pipe.unit(unit),
+            Self::H265(pipe) => pipe.unit(unit),
+            Self::Plain(_) => Outcome::default(),
+        }
+    }
+
+    /// Sound in packets that need no order.
+    pub fn sound(&mut self, timestamp: u32, payload: Bytes) -> Outcome {
+        match self {
+            Self::Plain(pipe) => pipe.sound(timestamp, payload),
+            Self::H264(_) | Self::H265(_) => Outcome::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::{Incoming, MAX_PAYLOAD, Outcome};
 use crate::plan::StreamPlan;
+use bytes::Bytes;
 use rongtong_media_core::media::Codec;
 use rongtong_media_core::room::SourcePacket;
 use rongtong_media_core::rtp::seq::Extender;
@@ -12,15 +13,24 @@ pub struct PlainPipe {
     extender: Extender,
     /// Packets that cutting added.
     added: u64,
+    /// The number of the next of [`Self::sound`].
+    sounds: u16,
 }
 
 impl PlainPipe {
     pub fn new(plan: &StreamPlan) -> Self {
-        Self { plan: plan.clone(), extender: Extender::default(), added: 0 }
+        Self { plan: plan.clone(), extender: Extender::default(), added: 0, sounds: 0 }
     }
 
     pub fn plan(&self) -> &StreamPlan {
         &self.plan
+    }
+
+    /// The next packet in order.
+    pub fn sound(&mut self, timestamp: u32, payload: Bytes) -> Outcome {
+        let sequence = self.sounds;
+        self.sounds = self.sounds.wrapping_add(1);
+        self.push(Incoming { sequence, timestamp, marker: false, payload })
     }
 
     pub fn push(&mut self, packet: Incoming) -> Outcome {

@@ -33,6 +33,22 @@ impl CameraApi {
         cameras::get(self.cameras.db(), id).await?.ok_or_else(no_such_camera)
     }
 
+    /// An address of another adapter must be one that it knows.
+    fn known_scheme(&self, url: &CameraUrl) -> Result<(), Problem> {
+        let Some(scheme) = url.foreign() else { return Ok(()) };
+        let tidy = self.cameras.openers().of(scheme).and_then(|opener| opener.tidy(url.as_str()));
+        if tidy.is_some() {
+            return Ok(());
+        }
+        Err(invalid_field(
+            "url",
+            said(
+                "此类地址应为 gb28181://设备编码/通道编码，并须启用国标接入。",
+                "Such an address is gb28181://device/channel, and needs GB/T 28181 to be switched on.",
+            ),
+        ))
+    }
+
     async fn bodies(&self, rows: Vec<CameraRow>, headers: &HeaderMap) -> Result<Vec<CameraBody>, Problem> {
         let places = camera_places(self.cameras.db()).await?;
         let body = |row: CameraRow| {
@@ -103,6 +119,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<CameraBody>), Problem> {
     principal.require(Permission::ManageCameras)?;
     let (url, credentials) = address(&body.url, body.username.as_deref(), body.password.as_deref(), &[])?;
+    api.known_scheme(&url)?;
     let id = Uuid::now_v7().to_string();
     let (username, password) = credentials.map(|given| (given.username, given.password)).unwrap_or_default();
     let now = now_ms();
@@ -193,6 +210,7 @@ fn changed(api: &CameraApi, before: CameraRow, patch: CameraPatch) -> Result<Cam
         let host = |text: &str| CameraUrl::parse(text).ok().map(|(url, _)| url.host_port());
         let elsewhere = host(&row.url) != host(text);
         let (url, inside) = address(text, None, None, if elsewhere { &[] } else { &known })?;
+        api.known_scheme(&url)?;
         if elsewhere && row.secret.is_some() && patch.password.is_none() && inside.is_none() {
             // Or a stored password could be sent to any host.
             return Err(invalid_field(

@@ -9,7 +9,7 @@ use crate::service::HoldError;
 use crate::session::{Step, Target, Transport};
 use axum::extract::{Request, State};
 use http::{HeaderMap, StatusCode};
-use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, said};
+use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, invalid_field, said};
 use rongtong_platform::web::{Client, Permission, Principal};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -66,6 +66,15 @@ pub(super) async fn test(
 ) -> Result<Json<TestResult>, Problem> {
     principal.require(Permission::ManageCameras)?;
     let (url, credentials) = address(&body.url, body.username.as_deref(), body.password.as_deref(), &[])?;
+    if url.foreign().is_some() {
+        return Err(invalid_field(
+            "url",
+            said(
+                "此类地址由平台管理，请在设备列表中查看其状态。",
+                "Addresses of this kind belong to a platform; see its list of devices.",
+            ),
+        ));
+    }
     let detail = json!({ "url": url.as_str() });
     let target = Target { url, credentials, transport: body.transport };
     let limit = api.cameras.config().connect_timeout;

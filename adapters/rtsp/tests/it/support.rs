@@ -71,7 +71,14 @@ impl Site {
         rongtong_rtsp::upkeep::seal_addresses(&platform).await.unwrap();
         let rooms = Rooms::for_tests().unwrap();
         let times = CamerasConfig::from(&config.rtsp);
-        let cameras = Cameras::new(platform.db.clone(), rooms.clone(), platform.keys.clone(), &platform.metrics, times);
+        let cameras = Cameras::new(
+            platform.db.clone(),
+            rooms.clone(),
+            platform.keys.clone(),
+            &platform.metrics,
+            times,
+            rongtong_rtsp::Openers::default(),
+        );
         let running = cameras.clone();
         tokio::spawn(async move { running.run().await.unwrap() });
         let recorder = Arc::new(Recorder::default());

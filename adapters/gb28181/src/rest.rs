@@ -1,0 +1,378 @@
+//! The REST API's part for GB/T 28181. Paths are relative to `/api/v1`.
+//!
+//! Invariant: whatever moves or changes a device is in the audit log; no answer carries a password.
+
+use crate::id::{Code, Kind};
+use crate::messages::Channel;
+use crate::platform::{Field, QueryFailure};
+use crate::ptz::{Focus, Iris, Pan, PtzCommand, Tilt, Zoom};
+use crate::service::{Gb28181, Known};
+use axum::extract::State;
+use http::StatusCode;
+use rongtong_platform::Platform;
+use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, invalid_field, said};
+use rongtong_platform::web::{Permission, Principal};
+use rongtong_sip::net::Carrier;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::sync::Arc;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// What the handlers share.
+pub struct Gb28181Api {
+    pub platform: Arc<Platform>,
+    /// `None` where it is switched off.
+    pub gb28181: Option<Arc<Gb28181>>,
+}
+
+/// The routes, to be nested under `/api/v1`.
+pub fn routes(api: Arc<Gb28181Api>) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(read))
+        .routes(routes!(refresh))
+        .routes(routes!(ptz))
+        .with_state(api)
+}
+
+/// A device that has registered since the server started.
+#[derive(Serialize, ToSchema)]
+pub struct DeviceBody {
+    /// As a rule twenty digits.
+    code: String,
+    name: String,
+    manufacturer: String,
+    model: String,
+    firmware: String,
+    /// Year of the standard's edition that it speaks: `2011`, `2016`, `2022`.
+    edition: &'static str,
+    online: bool,
+    /// `udp` or `tcp`.
+    transport: &'static str,
+    /// Where its messages come from.
+    address: String,
+    /// Channels that can be asked for a picture.
+    channels: usize,
+    /// All its channels are known.
+    complete: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct DeviceDetail {
+    device: DeviceBody,
+    /// The whole tree, folders among them.
+    channels: Vec<ChannelBody>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ChannelBody {
+    code: String,
+    name: String,
+    manufacturer: String,
+    model: String,
+    address: String,
+    online: bool,
+    /// `camera`, `recorder`, `mobile`, `alarm_input`, `alarm_output`, `voice_input`, `voice_output`, `platform`,
+    /// `business_group`, `organization`, `division`, `user`, `other`.
+    kind: &'static str,
+    /// Other nodes hang under it.
+    folder: bool,
+    /// What it hangs under.
+    parents: Vec<String>,
+    /// 1 dome, 2 half dome, 3 fixed, 4 remote.
+    ptz_type: Option<u8>,
+    /// Longitude and latitude in degrees.
+    position: Option<[f64; 2]>,
+    /// To be given to `POST /cameras` as its `url`; null for what has no picture.
+    url: Option<String>,
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Camera => "camera",
+        Kind::Recorder => "recorder",
+        Kind::AlarmInput => "alarm_input",
+        Kind::AlarmOutput => "alarm_output",
+        Kind::VoiceInput => "voice_input",
+        Kind::VoiceOutput => "voice_output",
+        Kind::Mobile => "mobile",
+        Kind::Platform => "platform",
+        Kind::BusinessGroup => "business_group",
+        Kind::Organization => "organization",
+        Kind::Division => "division",
+        Kind::User => "user",
+        Kind::Other => "other",
+    }
+}
+
+fn has_picture(channel: &Channel) -> bool {
+    !channel.is_folder && channel.code.kind().has_picture()
+}
+
+fn device_body(known: &Known) -> DeviceBody {
+    let (device, info) = (&known.device, &known.info);
+    DeviceBody {
+        code: device.code.to_string(),
+        name: info.name.clone(),
+        manufacturer: info.manufacturer.clone(),
+        model: info.model.clone(),
+        firmware: info.firmware.clone(),
+        edition: device.edition.as_str(),
+        online: device.online,
+        transport: if device.peer.carrier == Carrier::Udp { "udp" } else { "tcp" },
+        address: device.peer.addr.to_string(),
+        channels: known.channels.values().filter(|channel| has_picture(channel)).count(),
+        complete: known.whole,
+    }
+}
+
+fn channel_body(device: &Code, channel: &Channel) -> ChannelBody {
+    ChannelBody {
+        code: channel.code.to_string(),
+        name: channel.name.clone(),
+        manufacturer: channel.manufacturer.clone(),
+        model: channel.model.clone(),
+        address: channel.address.clone(),
+        online: channel.online,
+        kind: kind_name(channel.code.kind()),
+        folder: channel.is_folder,
+        parents: channel.parents.iter().map(Code::to_string).collect(),
+        ptz_type: channel.ptz_type,
+        position: channel.position.map(|(longitude, latitude)| [longitude, latitude]),
+        url: has_picture(channel).then(|| format!("gb28181://{device}/{}", channel.code)),
+    }
+}
+
+/// List the devices that have registered by GB/T 28181, by code
+#[utoipa::path(
+    get, path = "/gb28181/devices", tag = "gb28181", operation_id = "list_gb28181_devices",
+    responses(
+        (status = 200, body = Vec<DeviceBody>),
+        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "code=gb28181_off", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+async fn list(State(api): State<Arc<Gb28181Api>>, principal: Principal) -> Result<Json<Vec<DeviceBody>>, Problem> {
+    principal.require(Permission::Join)?;
+    let mut devices: Vec<DeviceBody> = api.service()?.devices().iter().map(device_body).collect();
+    devices.sort_by(|a, b| a.code.cmp(&b.code));
+    Ok(Json(devices))
+}
+
+/// One device with its channels
+#[utoipa::path(
+    get, path = "/gb28181/devices/{code}", tag = "gb28181", operation_id = "read_gb28181_device", params(("code" = String, Path)),
+    responses(
+        (status = 200, body = DeviceDetail),
+        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "code=gb28181_off", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+async fn read(
+    State(api): State<Arc<Gb28181Api>>,
+    principal: Principal,
+    Path(code): Path<String>,
+) -> Result<Json<DeviceDetail>, Problem> {
+    principal.require(Permission::Join)?;
+    let known = api.device(&code)?;
+    let channels = known.channels.values().map(|channel| channel_body(&known.device.code, channel)).collect();
+    Ok(Json(DeviceDetail { device: device_body(&known), channels }))
+}
+
+/// Ask a device for its description and catalog anew
+#[utoipa::path(
+    post, path = "/gb28181/devices/{code}/refresh", tag = "gb28181", operation_id = "refresh_gb28181_device",
+    params(("code" = String, Path)),
+    responses(
+        (status = 202, description = "Asked; what the device answers is in its detail"),
+        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "code=device_offline", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "code=gb28181_off", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+async fn refresh(
+    State(api): State<Arc<Gb28181Api>>,
+    principal: Principal,
+    Path(code): Path<String>,
+) -> Result<StatusCode, Problem> {
+    principal.require(Permission::ManageCameras)?;
+    let known = api.device(&code)?;
+    if !known.device.online {
+        return Err(offline());
+    }
+    api.service()?.refresh(&known.device.code).await;
+    api.platform.record(principal.entry("gb28181.refresh", format!("gb28181:{code}"))).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// One order to a camera's head or lens. A movement goes on until `stop`.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+pub enum PtzOrder {
+    /// Speeds from -255 to 255, zoom from -15 to 15; negative is left, down, out.
+    Move {
+        #[serde(default)]
+        pan: i16,
+        #[serde(default)]
+        tilt: i16,
+        #[serde(default)]
+        zoom: i16,
+    },
+    /// Speeds from -255 to 255; negative is near, and closing.
+    Lens {
+        #[serde(default)]
+        focus: i16,
+        #[serde(default)]
+        iris: i16,
+    },
+    Stop,
+    LensStop,
+    PresetSet {
+        preset: u8,
+    },
+    PresetCall {
+        preset: u8,
+    },
+    PresetDelete {
+        preset: u8,
+    },
+    CruiseStart {
+        cruise: u8,
+    },
+    ScanStart {
+        scan: u8,
+    },
+    /// 1 is the wiper.
+    SwitchOn {
+        switch: u8,
+    },
+    SwitchOff {
+        switch: u8,
+    },
+}
+
+impl PtzOrder {
+    fn command(&self) -> Result<PtzCommand, Problem> {
+        let speed = |value: i16, most: i16, field: &str| {
+            if value.abs() > most {
+                let text = format!("The speed is from -{most} to {most}.");
+                return Err(invalid_field(field, said(format!("速度为 -{most} 至 {most}。"), text)));
+            }
+            Ok((value > 0, value.unsigned_abs() as u8, value != 0))
+        };
+        let number = |value: u8| {
+            let said = said("预置位为 1 至 255。", "A preset is from 1 to 255.");
+            if value == 0 { Err(invalid_field("preset", said)) } else { Ok(value) }
+        };
+        Ok(match *self {
+            Self::Move { pan, tilt, zoom } => {
+                let (right, pan, pans) = speed(pan, 255, "pan")?;
+                let (up, tilt, tilts) = speed(tilt, 255, "tilt")?;
+                let (nearer, zoom, zooms) = speed(zoom, 15, "zoom")?;
+                PtzCommand::Move {
+                    pan: pans.then_some((if right { Pan::Right } else { Pan::Left }, pan)),
+                    tilt: tilts.then_some((if up { Tilt::Up } else { Tilt::Down }, tilt)),
+                    zoom: zooms.then_some((if nearer { Zoom::In } else { Zoom::Out }, zoom)),
+                }
+            }
+            Self::Lens { focus, iris } => {
+                let (far, focus, focuses) = speed(focus, 255, "focus")?;
+                let (opens, iris, moves) = speed(iris, 255, "iris")?;
+                PtzCommand::Lens {
+                    focus: focuses.then_some((if far { Focus::Far } else { Focus::Near }, focus)),
+                    iris: moves.then_some((if opens { Iris::Open } else { Iris::Close }, iris)),
+                }
+            }
+            Self::Stop => PtzCommand::STOP,
+            Self::LensStop => PtzCommand::LENS_STOP,
+            Self::PresetSet { preset } => PtzCommand::SetPreset(number(preset)?),
+            Self::PresetCall { preset } => PtzCommand::CallPreset(number(preset)?),
+            Self::PresetDelete { preset } => PtzCommand::DeletePreset(number(preset)?),
+            Self::CruiseStart { cruise } => PtzCommand::CruiseStart(cruise),
+            Self::ScanStart { scan } => PtzCommand::ScanStart(scan),
+            Self::SwitchOn { switch } => PtzCommand::SwitchOn(switch),
+            Self::SwitchOff { switch } => PtzCommand::SwitchOff(switch),
+        })
+    }
+}
+
+/// Steer a channel's head or lens
+#[utoipa::path(
+    post, path = "/gb28181/devices/{code}/channels/{channel}/ptz", tag = "gb28181", operation_id = "steer_gb28181_channel",
+    params(("code" = String, Path), ("channel" = String, Path)), request_body = PtzOrder,
+    responses(
+        (status = 204, description = "The device has the order"),
+        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "code=device_offline, device_refused", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "code=gb28181_off, device_silent", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+async fn ptz(
+    State(api): State<Arc<Gb28181Api>>,
+    principal: Principal,
+    Path((code, channel)): Path<(String, String)>,
+    Json(order): Json<PtzOrder>,
+) -> Result<StatusCode, Problem> {
+    principal.require(Permission::ManageCameras)?;
+    let known = api.device(&code)?;
+    let target = Code::new(&channel).ok().filter(|channel| known.channels.contains_key(channel));
+    let target = target.ok_or_else(no_such_channel)?;
+    let fields = vec![
+        Field::text("PTZCmd", order.command()?.encode()),
+        Field::Group("Info".into(), vec![("ControlPriority".into(), "5".into())]),
+    ];
+    let answer = api.service()?.control(&known.device.code, &target, fields, false).await;
+    let entry = principal.entry("gb28181.ptz", format!("gb28181:{code}/{channel}"));
+    api.platform.record(entry.detail(json!({ "order": order, "taken": answer.is_ok() }))).await?;
+    answer.map(|_| StatusCode::NO_CONTENT).map_err(|failure| not_done(&failure))
+}
+
+impl Gb28181Api {
+    fn service(&self) -> Result<&Arc<Gb28181>, Problem> {
+        self.gb28181.as_ref().ok_or_else(|| {
+            Problem::unavailable(said(
+                "国标接入未启用：请在配置的 [gb28181] 中启用并设置密码。",
+                "GB/T 28181 is switched off: switch it on, with a password, under [gb28181] of the configuration.",
+            ))
+            .code("gb28181_off")
+        })
+    }
+
+    fn device(&self, code: &str) -> Result<Known, Problem> {
+        let service = self.service()?;
+        Code::new(code).ok().and_then(|code| service.device(&code)).ok_or_else(|| {
+            Problem::not_found(said("没有这个国标设备。", "No device of that code has registered."))
+                .code("no_such_device")
+        })
+    }
+}
+
+fn no_such_channel() -> Problem {
+    Problem::not_found(said("设备没有这个通道。", "The device has no such channel.")).code("no_such_channel")
+}
+
+fn offline() -> Problem {
+    Problem::conflict(said("设备不在线。", "The device is offline.")).code("device_offline")
+}
+
+fn not_done(failure: &QueryFailure) -> Problem {
+    match failure {
+        QueryFailure::Offline => offline(),
+        QueryFailure::Refused(code) => Problem::conflict(said(
+            format!("设备拒绝了命令（SIP {code}）。"),
+            format!("The device refused the order (SIP {code})."),
+        ))
+        .code("device_refused"),
+        QueryFailure::Unsent | QueryFailure::Unanswered => {
+            Problem::unavailable(said("设备没有应答。", "The device did not answer.")).code("device_silent")
+        }
+    }
+}

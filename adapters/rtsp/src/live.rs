@@ -1,0 +1,235 @@
+//! A camera that plays, whatever it speaks: RTSP by [`CameraSession`], anything else by an [`Opener`] of the house.
+
+use crate::front::Habits;
+use crate::plan::{AudioDescription, Plan, StreamPlan, VideoDescription, aac};
+use crate::reason::{Failure, Reason};
+use crate::session::{CameraSession, Received, Target, Trace};
+use bytes::{BufMut, BytesMut};
+use rongtong_media_core::device::{DeviceFailure, DeviceItem, DeviceReason, DeviceSession, Opener};
+use rongtong_media_core::media::{Codec, CodecParams};
+use rongtong_media_core::mpeg::AacHeader;
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Who opens addresses of other schemes than RTSP's.
+#[derive(Clone, Default)]
+pub struct Openers(Vec<Arc<dyn Opener>>);
+
+impl Openers {
+    pub fn new(openers: Vec<Arc<dyn Opener>>) -> Self {
+        Self(openers)
+    }
+
+    pub fn of(&self, scheme: &str) -> Option<&Arc<dyn Opener>> {
+        self.0.iter().find(|opener| opener.scheme() == scheme)
+    }
+}
+
+pub enum Live {
+    Rtsp(Box<CameraSession>),
+    Device(Device),
+}
+
+impl Live {
+    pub async fn open(target: &Target, limit: Duration, habits: &Habits, openers: &Openers) -> Result<Self, Failure> {
+        match target.url.foreign() {
+            None => {
+                let session = CameraSession::open(target, limit, &mut Trace::default(), habits).await?;
+                Ok(Self::Rtsp(Box::new(session)))
+            }
+            Some(scheme) => {
+                let internal = || Failure::new(Reason::Internal, format!("nothing here opens {scheme} addresses"));
+                let opener = openers.of(scheme).ok_or_else(internal)?.clone();
+                Device::open(opener.as_ref(), target.url.as_str()).await.map(Self::Device)
+            }
+        }
+    }
+
+    pub fn plan(&self) -> &Plan {
+        match self {
+            Self::Rtsp(session) => session.plan(),
+            Self::Device(device) => &device.plan,
+        }
+    }
+
+    pub fn breaks(&self) -> Vec<&'static str> {
+        match self {
+            Self::Rtsp(session) => session.breaks(),
+            Self::Device(_) => Vec::new(),
+        }
+    }
+
+    pub async fn next(&mut self) -> Result<Received, Failure> {
+        match self {
+            Self::Rtsp(session) => session.next().await,
+            Self::Device(device) => device.next().await,
+        }
+    }
+}
+
+const VIDEO: usize = 0;
+const AUDIO: usize = 1;
+/// What the payload types would be; nothing reads them.
+const PAYLOAD_TYPES: [u8; 2] = [96, 97];
+/// A device's first keyframe must come within so long, asked for or not.
+const KEYFRAME_WITHIN: Duration = Duration::from_secs(12);
+/// Sound is waited for so long after it; what begins to sound later is heard from the next session on.
+const SOUND_WITHIN: Duration = Duration::from_millis(250);
+
+/// A device of another adapter.
+pub struct Device {
+    session: Box<dyn DeviceSession>,
+    plan: Plan,
+    items: VecDeque<DeviceItem>,
+    batch: Vec<DeviceItem>,
+}
+
+impl Device {
+    /// Waits for the first keyframe, since only then is it known what the device sends.
+    async fn open(opener: &dyn Opener, address: &str) -> Result<Self, Failure> {
+        let mut session = opener.open(address).await.map_err(|failure| because(&failure))?;
+        let (begun, mut items, mut key_at) = (Instant::now(), Vec::new(), None);
+        let is_key = |item: &DeviceItem| matches!(item, DeviceItem::Picture { unit, .. } if unit.key && unit.complete);
+        let is_sound = |item: &DeviceItem| matches!(item, DeviceItem::Sound { .. });
+        loop {
+            let until = key_at.map_or(begun + KEYFRAME_WITHIN, |at: Instant| at + SOUND_WITHIN);
+            match tokio::time::timeout_at(until.into(), session.receive(&mut items)).await {
+                Ok(received) => received.map_err(|failure| because(&failure))?,
+                Err(_) if key_at.is_some() => break,
+                Err(_) if items.iter().any(is_sound) => break,
+                Err(_) => return Err(nothing(&items)),
+            }
+            if key_at.is_none() {
+                // What comes before it can't be shown.
+                match items.iter().position(is_key) {
+                    Some(first) => {
+                        key_at = Some(Instant::now());
+                        items.drain(..first).filter(is_sound).for_each(drop);
+                    }
+                    None => items.retain(|item| !matches!(item, DeviceItem::Picture { unit, .. } if unit.complete)),
+                }
+                if items.len() > 4_096 {
+                    items.clear();
+                }
+            }
+            if key_at.is_some() && items.iter().any(is_sound) {
+                break;
+            }
+        }
+        Ok(Self { session, plan: plan(&items), items: items.into(), batch: Vec::new() })
+    }
+
+    async fn next(&mut self) -> Result<Received, Failure> {
+        loop {
+            let Some(item) = self.items.pop_front() else {
+                self.session.receive(&mut self.batch).await.map_err(|failure| because(&failure))?;
+                self.items.extend(self.batch.drain(..));
+                continue;
+            };
+            let expected = |stream: &Option<StreamPlan>| stream.as_ref().map(|stream| stream.codec.codec);
+            match item {
+                DeviceItem::Picture { codec, unit } => match expected(&self.plan.video) {
+                    Some(known) if known == codec => {
+                        return Ok(Received::Picture { stream: VIDEO, payload_type: PAYLOAD_TYPES[VIDEO], unit });
+                    }
+                    Some(_) | None => return Err(Failure::new(Reason::Closed, "the device changed to another codec")),
+                },
+                DeviceItem::Sound { codec, aac, time, data } if expected(&self.plan.audio) == Some(codec) => {
+                    let rate = self.plan.audio.as_ref().map_or(8_000, |stream| stream.codec.clock_rate);
+                    let timestamp = (u64::from(time) * u64::from(rate) / 90_000) as u32;
+                    let payload = if aac.is_some() { with_header(&data) } else { data };
+                    return Ok(Received::Sound {
+                        stream: AUDIO,
+                        payload_type: PAYLOAD_TYPES[AUDIO],
+                        timestamp,
+                        payload,
+                    });
+                }
+                DeviceItem::Sound { .. } | DeviceItem::Refused(_) => {}
+            }
+        }
+    }
+}
+
+/// One AAC frame as RFC 3640 3.2 has it in high-bit-rate mode.
+fn with_header(frame: &[u8]) -> bytes::Bytes {
+    let mut payload = BytesMut::with_capacity(frame.len() + 4);
+    payload.put_u16(16);
+    payload.put_u16((frame.len() as u16) << 3);
+    payload.put_slice(frame);
+    payload.freeze()
+}
+
+fn plan(items: &[DeviceItem]) -> Plan {
+    let mut plan = Plan::default();
+    for item in items {
+        match item {
+            DeviceItem::Picture { codec, .. } if plan.video.is_none() => {
+                let notice = if *codec == Codec::H265 { "h265" } else { "" };
+                let codec = if *codec == Codec::H264 { CodecParams::h264() } else { CodecParams::video(*codec) };
+                plan.video = Some(stream(VIDEO, codec, notice));
+            }
+            DeviceItem::Sound { codec, aac: header, .. } if plan.audio.is_none() => {
+                let (codec, notice) = match (codec, header) {
+                    (Codec::Aac, Some(header)) => (aac_params(*header), "aac"),
+                    (Codec::Pcmu, _) => (CodecParams::pcmu(), ""),
+                    _ => (CodecParams::pcma(), ""),
+                };
+                plan.audio = Some(stream(AUDIO, codec, notice));
+            }
+            DeviceItem::Refused(name) if name.contains("video") || name.contains("Visual") => {
+                let codec = (*name).to_owned();
+                plan.refused_video =
+                    Some(VideoDescription { codec, width: 0, height: 0, fps: 0.0, note: "codec".into() });
+            }
+            DeviceItem::Refused(name) => {
+                let codec = (*name).to_owned();
+                plan.refused_audio = Some(AudioDescription { codec, rate: 0, channels: 0, note: "codec".into() });
+            }
+            DeviceItem::Picture { .. } | DeviceItem::Sound { .. } => {}
+        }
+    }
+    plan
+}
+
+fn stream(index: usize, codec: CodecParams, notice: &'static str) -> StreamPlan {
+    let payload_type = PAYLOAD_TYPES[index];
+    StreamPlan { index, codec, notice, framerate: None, size: None, payload_type, formats: Vec::new() }
+}
+
+fn aac_params(header: AacHeader) -> CodecParams {
+    let config = header.config().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    let fmtp = format!(
+        "streamtype=5;profile-level-id=1;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config={config}"
+    );
+    debug_assert!(aac(&fmtp).is_some());
+    CodecParams { codec: Codec::Aac, clock_rate: header.rate(), channels: header.channels.max(1), fmtp }
+}
+
+/// Why nothing can be shown.
+fn nothing(items: &[DeviceItem]) -> Failure {
+    let refused = items.iter().find_map(|item| if let DeviceItem::Refused(name) = item { Some(*name) } else { None });
+    match refused {
+        Some(name) => Failure::new(Reason::NoUsableTrack, format!("offered: {name}")),
+        None => Failure::new(Reason::Silent, format!("no keyframe within {} s", KEYFRAME_WITHIN.as_secs())),
+    }
+}
+
+fn because(failure: &DeviceFailure) -> Failure {
+    let reason = match failure.reason {
+        DeviceReason::Offline => Reason::Offline,
+        DeviceReason::NotFound => Reason::NotFound,
+        DeviceReason::Refused => Reason::Refused,
+        DeviceReason::Silent => Reason::Silent,
+        DeviceReason::Timeout => Reason::Timeout,
+        DeviceReason::Unreachable => Reason::Unreachable,
+        DeviceReason::Ended => Reason::Closed,
+        DeviceReason::Internal => Reason::Internal,
+    };
+    Failure::new(reason, failure.detail.clone())
+}

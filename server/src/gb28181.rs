@@ -1,0 +1,52 @@
+//! The platform for GB/T 28181 devices, from the configuration.
+
+use rongtong_gb28181::id::Code;
+use rongtong_gb28181::platform::{Secret, Settings};
+use rongtong_gb28181::service::Gb28181;
+use rongtong_media_core::ports::PortPool;
+use rongtong_platform::Platform;
+use rongtong_platform::bootstrap::local_addresses;
+use rongtong_platform::config::{Config, Digest};
+use rongtong_sip::digest::Algorithm;
+use rongtong_sip::net::Sockets;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Starts it, unless it is switched off.
+pub async fn start(
+    config: &Config,
+    platform: &Arc<Platform>,
+    ports: Arc<PortPool>,
+) -> Result<Option<Arc<Gb28181>>, Box<dyn std::error::Error + Send + Sync>> {
+    let section = &config.gb28181;
+    if !section.enabled {
+        return Ok(None);
+    }
+    let sockets = Sockets::bind(section.listen)
+        .await
+        .map_err(|error| format!("gb28181.listen {} can't be bound: {error}", section.listen))?;
+    let host = match (section.advertise.as_str(), section.listen.ip()) {
+        ("", ip) if !ip.is_unspecified() => ip.to_string(),
+        ("", _) => local_addresses()
+            .into_iter()
+            .find(|ip| ip.is_ipv4() && !ip.is_loopback())
+            .map_or_else(|| "127.0.0.1".to_owned(), |ip| ip.to_string()),
+        (host, _) => host.to_owned(),
+    };
+    let password = section.password.clone();
+    let secrets = Arc::new(move |_: &Code| Secret::Password(password.reveal().to_owned()));
+    let mut settings = Settings::new(Code::new(&section.code)?, format!("{host}:{}", section.listen.port()), secrets);
+    settings.algorithm = match section.digest {
+        Digest::Md5 => Algorithm::Md5,
+        Digest::Sha256 => Algorithm::Sha256,
+    };
+    settings.keepalive = Duration::from_secs(section.keepalive_seconds);
+    settings.misses = section.keepalive_misses;
+    settings.utc_offset = section.utc_offset_minutes;
+    let gb28181 = Gb28181::start(settings, sockets, ports)?;
+    let counted = Arc::downgrade(&gb28181);
+    let online = move || counted.upgrade().map_or(0, |gb28181| gb28181.online()) as f64;
+    platform.metrics.indicator("gb28181_devices_online", "", "GB/T 28181 devices online", online);
+    tracing::info!(listen = %section.listen, code = section.code, "GB/T 28181 devices may register");
+    Ok(Some(gb28181))
+}

@@ -29,7 +29,7 @@ impl Openers {
 
 pub enum Live {
     Rtsp(Box<CameraSession>),
-    Device(Device),
+    Device(Box<Device>),
 }
 
 impl Live {
@@ -42,7 +42,8 @@ impl Live {
             Some(scheme) => {
                 let internal = || Failure::new(Reason::Internal, format!("nothing here opens {scheme} addresses"));
                 let opener = openers.of(scheme).ok_or_else(internal)?.clone();
-                Device::open(opener.as_ref(), target.url.as_str()).await.map(Self::Device)
+                let device = Device::open(opener.as_ref(), target.url.as_str()).await?;
+                Ok(Self::Device(Box::new(device)))
             }
         }
     }
@@ -106,7 +107,8 @@ impl Device {
                 match items.iter().position(is_key) {
                     Some(first) => {
                         key_at = Some(Instant::now());
-                        items.drain(..first).filter(is_sound).for_each(drop);
+                        let before: Vec<_> = items.drain(..first).collect();
+                        items.extend(before.into_iter().filter(|item| matches!(item, DeviceItem::Refused(_))));
                     }
                     None => items.retain(|item| !matches!(item, DeviceItem::Picture { unit, .. } if unit.complete)),
                 }

@@ -26,7 +26,7 @@ def free_port() -> int:
 class Machine:
     """A server that can be killed and started again on the same ports and data."""
 
-    def __init__(self, folder, media: str = ""):
+    def __init__(self, folder, media: str = "", after: str = ""):
         self.http, https, self.udp, self.tcp = (free_port() for _ in range(4))
         self.config = folder / "rongtong.toml"
         self.config.write_text(
@@ -44,6 +44,7 @@ shards = 1
 [livekit]
 api_key = "restart"
 api_secret = "{SECRET}"
+{after}
 """
         )
         self.log = open(folder / "server.log", "ab")

@@ -49,7 +49,8 @@ pub struct Device {
     pub(super) heard: Duration,
     /// Between its signs of life, as far as it showed; the longest of late.
     pub(super) interval: Option<Duration>,
-    pub(super) last_sign: Instant,
+    /// By the same time.
+    pub(super) last_sign: Duration,
 }
 
 impl Device {
@@ -64,19 +65,19 @@ impl Device {
             until: now,
             heard,
             interval: None,
-            last_sign: now,
+            last_sign: heard,
         }
     }
 
     /// A keepalive came. Devices that repeat themselves at once show no interval by it.
-    pub(super) fn sign(&mut self, now: Instant, heard: Duration) {
-        let gap = now.saturating_duration_since(self.last_sign);
+    pub(super) fn sign(&mut self, heard: Duration) {
+        let gap = heard.saturating_sub(self.last_sign);
         if gap > Duration::from_secs(2) {
             // A gap with a loss in it counts for less the longer ago it was.
             let gap = gap.min(Duration::from_secs(600));
             self.interval =
                 Some(self.interval.map_or(gap, |known| if gap > known { gap } else { (known * 7 + gap) / 8 }));
-            self.last_sign = now;
+            self.last_sign = heard;
         }
         self.heard = heard;
     }

@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 
 /// A server that hears so few can't know whether it is deaf.
 const FEW: usize = 20;
-/// So many usual gaps of silence, and it is deaf.
+/// So many mean gaps of silence, and it is deaf, unless it heard longer ones of late: devices that were started
+/// together speak together.
 const DEAF_AFTER: u32 = 20;
+/// What "of late" is.
+const LATE: Duration = Duration::from_secs(300);
 
 pub(super) struct Hearing {
     start: Instant,
@@ -22,33 +25,56 @@ pub(super) struct Hearing {
     stood: Duration,
     /// When to look after whom, by the time of hearing.
     due: BinaryHeap<Reverse<(Duration, Code)>>,
-    /// Silence longer than this is deafness.
-    allowed: Option<Duration>,
+    /// Mean gap, and the most that a gap may count for; none where there are few devices.
+    expected: Option<(Duration, Duration)>,
+    /// The longest gap of these five minutes and of those before, and when these began.
+    longest: (Duration, Duration),
+    since: Instant,
 }
 
 impl Hearing {
     pub fn new(now: Instant) -> Self {
-        Self { start: now, last: now, stood: Duration::ZERO, due: BinaryHeap::new(), allowed: None }
+        Self {
+            start: now,
+            last: now,
+            stood: Duration::ZERO,
+            due: BinaryHeap::new(),
+            expected: None,
+            longest: Default::default(),
+            since: now,
+        }
     }
 
     /// A message came, whoever sent it.
     pub fn heard(&mut self, now: Instant) {
-        if let Some(allowed) = self.allowed {
-            self.stood += now.saturating_duration_since(self.last).saturating_sub(allowed);
+        let gap = now.saturating_duration_since(self.last);
+        if let Some(allowed) = self.allowed() {
+            self.stood += gap.saturating_sub(allowed);
         }
+        if now.saturating_duration_since(self.since) > LATE {
+            (self.longest, self.since) = ((Duration::ZERO, self.longest.0), now);
+        }
+        self.longest.0 = self.longest.0.max(gap);
         self.last = now;
+    }
+
+    /// Silence longer than this is deafness.
+    fn allowed(&self) -> Option<Duration> {
+        let (gap, most) = self.expected?;
+        let heard = self.longest.0.max(self.longest.1);
+        Some((gap * DEAF_AFTER).max(heard * 5 / 4).max(Duration::from_secs(2)).min(most))
     }
 
     /// The time of hearing.
     pub fn time(&self, now: Instant) -> Duration {
-        let end = self.allowed.map_or(now, |allowed| now.min(self.last + allowed));
+        let end = self.allowed().map_or(now, |allowed| now.min(self.last + allowed));
         end.saturating_duration_since(self.start).saturating_sub(self.stood)
     }
 
     /// Devices online and how often they speak.
     fn expect(&mut self, online: usize, interval: Duration) {
         let gap = interval / (online.max(1) as u32);
-        self.allowed = (online >= FEW).then(|| (gap * DEAF_AFTER).max(Duration::from_secs(2)));
+        self.expected = (online >= FEW).then_some((gap, interval * 6 / 5));
     }
 
     pub fn watch(&mut self, at: Duration, code: Code) {
@@ -59,7 +85,7 @@ impl Hearing {
         let Reverse((at, _)) = self.due.peek()?;
         let after = at.saturating_sub(self.time(self.last));
         // Once it is deaf nobody comes due before something is heard.
-        self.allowed.is_none_or(|allowed| after <= allowed).then(|| self.last + after)
+        self.allowed().is_none_or(|allowed| after <= allowed).then(|| self.last + after)
     }
 
     fn take_due(&mut self, now: Instant) -> Option<Code> {
@@ -95,6 +121,7 @@ impl Platform {
     pub(super) fn offline(&mut self, now: Instant, code: &Code, silent: bool) {
         let Some(device) = self.devices.get_mut(code).filter(|device| device.online) else { return };
         device.online = false;
+        self.online -= 1;
         self.expect();
         self.events.push_back(Event::Offline { code: code.clone(), silent });
         self.end_calls_of(now, code);
@@ -102,7 +129,6 @@ impl Platform {
 
     /// To be called when the number of devices online has changed.
     pub(super) fn expect(&mut self) {
-        let online = self.devices.values().filter(|device| device.online).count();
-        self.hearing.expect(online, self.settings.keepalive);
+        self.hearing.expect(self.online, self.settings.keepalive);
     }
 }

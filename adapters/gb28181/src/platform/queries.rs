@@ -232,7 +232,7 @@ impl Platform {
         };
         note_charset(device, &request.body);
         if root.get("CmdType").is_some_and(|command| command.eq_ignore_ascii_case("Keepalive")) {
-            device.sign(now, heard);
+            device.sign(heard);
             return self.answer(now, id, &request, 200);
         }
         self.answer(now, id, &request, 200);

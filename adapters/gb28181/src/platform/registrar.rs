@@ -151,6 +151,7 @@ impl Platform {
         let patience = device.patience(self.settings.keepalive, self.settings.misses);
         let told = device.clone();
         if !was_online {
+            self.online += 1;
             self.hearing.watch(heard + patience.min(Duration::from_secs(expires.into())), code.clone());
             self.expect();
             self.curious.push_back(code);

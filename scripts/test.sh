@@ -37,7 +37,7 @@ apt_need curl ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-p
     gstreamer1.0-plugins-ugly gstreamer1.0-libav gir1.2-gst-rtsp-server-1.0 python3-gi python3-venv chromium fonts-noto-cjk
 
 console_tests() { (cd console-web && npm run --silent typecheck && npm test --silent); }
-rust_build() { cargo build --offline --locked --workspace --bins --tests; }
+rust_build() { cargo build --offline --locked --workspace --bins --tests --examples; }
 rust_tests() { cargo test --offline --locked --workspace; }
 browser_tests() {
     npm_install tests/e2e

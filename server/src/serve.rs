@@ -183,7 +183,7 @@ fn application(parts: Parts) -> Router {
         minter: Arc::new(PreviewMinter(minter)),
         recorder: Arc::new(RecorderOfCameras(recorder.clone())),
     });
-    let gb28181_api = Arc::new(Gb28181Api { platform: platform.clone(), gb28181 });
+    let gb28181_api = Gb28181Api::new(platform.clone(), gb28181);
     let system = Arc::new(SystemState { platform: platform.clone(), rooms: rooms.clone(), node });
     let v1 = OpenApiRouter::new()
         .merge(rongtong_platform::rest::routes(platform.clone()))

@@ -9,13 +9,16 @@ use crate::ptz::{Focus, Iris, Pan, PtzCommand, Tilt, Zoom};
 use crate::service::{Gb28181, Known};
 use axum::extract::State;
 use http::StatusCode;
+use parking_lot::Mutex;
 use rongtong_platform::Platform;
 use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, invalid_field, said};
 use rongtong_platform::web::{Permission, Principal};
 use rongtong_sip::net::Carrier;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -25,7 +28,12 @@ pub struct Gb28181Api {
     pub platform: Arc<Platform>,
     /// `None` where it is switched off.
     pub gb28181: Option<Arc<Gb28181>>,
+    /// Channels that move, with a number for each order.
+    moving: Mutex<HashMap<(Code, Code), u64>>,
 }
+
+/// A movement that nobody renews or ends is ended: whoever ordered it may be gone.
+const MOVES_FOR: Duration = Duration::from_secs(10);
 
 /// The routes, to be nested under `/api/v1`.
 pub fn routes(api: Arc<Gb28181Api>) -> OpenApiRouter {
@@ -210,7 +218,7 @@ async fn refresh(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// One order to a camera's head or lens. A movement goes on until `stop`.
+/// One order to a camera's head or lens. A movement goes on until `stop`, and at most 10 s after it was ordered last.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum PtzOrder {
@@ -332,10 +340,50 @@ async fn ptz(
     let answer = api.service()?.control(&known.device.code, &target, fields, false).await;
     let entry = principal.entry("gb28181.ptz", format!("gb28181:{code}/{channel}"));
     api.platform.record(entry.detail(json!({ "order": order, "taken": answer.is_ok() }))).await?;
+    if answer.is_ok() {
+        api.watch_over(&known.device.code, &target, &order);
+    }
     answer.map(|_| StatusCode::NO_CONTENT).map_err(|failure| not_done(&failure))
 }
 
 impl Gb28181Api {
+    pub fn new(platform: Arc<Platform>, gb28181: Option<Arc<Gb28181>>) -> Arc<Self> {
+        Arc::new(Self { platform, gb28181, moving: Mutex::default() })
+    }
+
+    /// Sees to it that a movement ends.
+    fn watch_over(self: &Arc<Self>, device: &Code, channel: &Code, order: &PtzOrder) {
+        let key = (device.clone(), channel.clone());
+        let end = match order {
+            PtzOrder::Move { .. } => PtzCommand::STOP,
+            PtzOrder::Lens { .. } => PtzCommand::LENS_STOP,
+            _ => {
+                self.moving.lock().remove(&key);
+                return;
+            }
+        };
+        let number = rand::random::<u64>();
+        self.moving.lock().insert(key.clone(), number);
+        let api = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(MOVES_FOR).await;
+            let is_last = {
+                let mut moving = api.moving.lock();
+                let is_last = moving.get(&key) == Some(&number);
+                if is_last {
+                    moving.remove(&key);
+                }
+                is_last
+            };
+            if let Some(service) = api.gb28181.as_ref().filter(|_| is_last) {
+                let fields = vec![Field::text("PTZCmd", end.encode())];
+                if let Err(error) = service.control(&key.0, &key.1, fields, false).await {
+                    tracing::warn!(channel = %key.1, %error, "a movement could not be ended");
+                }
+            }
+        });
+    }
+
     fn service(&self) -> Result<&Arc<Gb28181>, Problem> {
         self.gb28181.as_ref().ok_or_else(|| {
             Problem::unavailable(said(

@@ -6,6 +6,8 @@ import type {
   CameraDraft,
   CameraTest,
   CodecPolicy,
+  GbDevice,
+  GbDeviceDetail,
   Page,
   Person,
   Recording,
@@ -48,6 +50,15 @@ export const rooms = {
   mute: (name: string, identity: string, track_sid: string, muted: boolean) =>
     post<void>(`/rooms/${e(name)}/participants/${e(identity)}/mute`, { track_sid, muted }),
   record: (name: string) => post<Recording>(`/rooms/${e(name)}/recordings`),
+}
+
+/** Devices that registered by GB/T 28181. */
+export const gb28181 = {
+  devices: () => get<GbDevice[]>('/gb28181/devices'),
+  device: (code: string) => get<GbDeviceDetail>(`/gb28181/devices/${e(code)}`),
+  refresh: (code: string) => post<void>(`/gb28181/devices/${e(code)}/refresh`),
+  ptz: (code: string, channel: string, order: Record<string, unknown>) =>
+    post<void>(`/gb28181/devices/${e(code)}/channels/${e(channel)}/ptz`, order),
 }
 
 export const cameras = {

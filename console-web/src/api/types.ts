@@ -90,6 +90,37 @@ export interface Camera {
   created_at: string
 }
 
+export interface GbDevice {
+  code: string
+  name: string
+  manufacturer: string
+  model: string
+  firmware: string
+  /** Year of the standard's edition. */
+  edition: string
+  online: boolean
+  transport: 'udp' | 'tcp'
+  address: string
+  channels: number
+  complete: boolean
+}
+
+export interface GbChannel {
+  code: string
+  name: string
+  online: boolean
+  kind: string
+  folder: boolean
+  parents: string[]
+  /** What makes it a camera; null for what has no picture. */
+  url: string | null
+}
+
+export interface GbDeviceDetail {
+  device: GbDevice
+  channels: GbChannel[]
+}
+
 export interface CameraDraft {
   name: string
   url: string

@@ -67,6 +67,15 @@ const en: Messages = {
     media: 'Media', rooms: 'In rooms', deleteTitle: 'Delete camera', deleteText: 'This deletes the camera “{name}” with its saved password and takes it out of {n} rooms. Recordings stay.', search: 'Find by name or address', nameRequired: 'Enter a name', urlRequired: 'Enter an address that starts with rtsp://',
     snapshotNone: 'No picture yet', saved: 'Saved', viewers: 'Watching only',
   },
+  gb: {
+    title: 'GB/T 28181 devices', devices: 'Registered devices', empty: 'No device has registered yet', emptyHint: 'Set this platform’s address, code and password on the device; it appears here once it has registered.',
+    online: 'Online', offline: 'Offline', channelCount: '{n} channels', refresh: 'Ask again', refreshed: 'The device was asked for its catalog', noChannels: 'No channel with a picture', noChannelsHint: 'They appear once the device has said what it has; ask it again.',
+    known: 'Added', add: 'Add {n} cameras', added: '{n} cameras added',
+  },
+  ptz: {
+    title: 'PTZ', up: 'Up', down: 'Down', left: 'Left', right: 'Right', upLeft: 'Up left', upRight: 'Up right', downLeft: 'Down left', downRight: 'Down right',
+    in: 'Zoom in', out: 'Zoom out', speed: 'Speed', preset: 'Preset', call: 'Go', set: 'Set',
+  },
   recordings: {
     title: 'Recordings', kind: { room: 'Room', camera: 'Camera' }, subject: 'Subject', started: 'Started', duration: 'Length', size: 'Size', tracks: 'Tracks',
     state: { recording: 'Recording', finished: 'Finished', recovered: 'Recovered' }, stateHint: { recording: 'Being written', finished: 'Complete', recovered: 'The server stopped abruptly; recovered up to the last fragment' },

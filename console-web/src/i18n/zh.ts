@@ -66,6 +66,15 @@ const zh = {
     media: '媒体', rooms: '所在会商室', deleteTitle: '删除摄像机', deleteText: '将删除摄像机“{name}”及其保存的账号密码，并从 {n} 个会商室移出。已有录像不受影响。', search: '按名称或地址查找', nameRequired: '请输入名称', urlRequired: '请输入以 rtsp:// 开头的地址',
     snapshotNone: '还没有画面，不能截图', saved: '已保存', viewers: '仅观看',
   },
+  gb: {
+    title: '国标设备', devices: '已注册的设备', empty: '还没有国标设备注册', emptyHint: '在设备上填写本平台的地址、编码和密码，注册后会出现在这里。',
+    online: '在线', offline: '离线', channelCount: '{n} 个通道', refresh: '刷新目录', refreshed: '已向设备查询目录', noChannels: '没有可用的视频通道', noChannelsHint: '设备上报目录后会出现在这里，可以刷新目录。',
+    known: '已添加', add: '添加 {n} 路监控', added: '已添加 {n} 路监控',
+  },
+  ptz: {
+    title: '云台', up: '向上', down: '向下', left: '向左', right: '向右', upLeft: '左上', upRight: '右上', downLeft: '左下', downRight: '右下',
+    in: '放大', out: '缩小', speed: '速度', preset: '预置位', call: '调用', set: '设置',
+  },
   recordings: {
     title: '录像', kind: { room: '会商', camera: '摄像机' }, subject: '对象', started: '开始时间', duration: '时长', size: '大小', tracks: '轨道',
     state: { recording: '录制中', finished: '已完成', recovered: '断电后恢复' }, stateHint: { recording: '正在写入', finished: '完整', recovered: '上次异常中断，已恢复到最后一个片段' },

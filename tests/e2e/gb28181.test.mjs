@@ -1,0 +1,90 @@
+// A GB/T 28181 device in the console: found, added, watched, steered. The device is the crate `gb28181-rs`.
+
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
+import { createWriteStream } from "node:fs";
+import { dirname, join } from "node:path";
+import { after, before, test } from "node:test";
+import { signIn } from "./console.mjs";
+import { Server, binary } from "./harness.mjs";
+import { browser, sleep, until } from "./lib.mjs";
+
+const CODE = "34020000001320000001";
+const SECRET = "gate-secret-1";
+const SHOTS = process.env.RONGTONG_SHOTS;
+let server, chrome, page, device, said;
+
+before(async () => {
+  const sip = 20000 + Math.floor(Math.random() * 9000);
+  server = await Server.start({
+    env: {
+      RONGTONG__GB28181__ENABLED: "true",
+      RONGTONG__GB28181__LISTEN: `127.0.0.1:${sip}`,
+      RONGTONG__GB28181__PASSWORD: SECRET,
+    },
+  });
+  await server.signIn();
+  const stream = join(server.dir, "pictures.ts");
+  const encode = "-v error -y -f lavfi -i testsrc2=s=1280x720:r=25:d=4 -c:v libx264 -preset ultrafast -g 50 -bf 0 -pix_fmt yuv420p -f mpegts";
+  assert.equal(spawnSync("ffmpeg", [...encode.split(" "), stream]).status, 0);
+  const config = join(server.dir, "device.toml");
+  const lines = {
+    platform_sip_address: "127.0.0.1", platform_sip_port: sip, device_id: CODE, channel_id: CODE, sip_domain: "3402000000",
+    password: SECRET, local_sip_port: sip + 1, heartbeat_interval_secs: 2, device_name: "东门半球", manufacturer: "Testwerk", protocol_version: "3.0",
+  };
+  await writeFile(config, Object.entries(lines).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join(""));
+  said = join(server.dir, "device.log");
+  device = spawn(join(dirname(binary), "examples/gb28181_device"), [config, stream], { stdio: ["ignore", "pipe", "ignore"] });
+  device.on("error", (error) => console.error(error));
+  device.stdout.pipe(createWriteStream(said));
+  chrome = await browser();
+  const context = await chrome.newContext({ viewport: { width: 1366, height: 768 }, locale: "zh-CN" });
+  page = await signIn(context, server);
+});
+
+after(async () => {
+  device?.kill("SIGKILL");
+  await chrome?.close();
+  await server?.stop();
+});
+
+async function look(name) {
+  if (!SHOTS) return;
+  for (const [width, height] of [[1920, 1080], [1366, 768], [390, 844]]) {
+    await page.setViewportSize({ width, height });
+    await sleep(400);
+    await page.screenshot({ path: join(SHOTS, `${name}-${width}.png`) });
+  }
+  await page.setViewportSize({ width: 1366, height: 768 });
+}
+
+test("a device's channel becomes a camera, is seen and steered", { timeout: 90000 }, async () => {
+  await until("the device is registered", async () => (await server.api("GET", "/gb28181/devices")).some((found) => found.complete && found.name));
+  await page.goto(`${server.url}/cameras`);
+  await page.getByTestId("gb-open").click();
+  await page.getByTestId("gb-devices").getByText("东门半球").first().waitFor();
+  await page.getByTestId("gb-channel").first().click();
+  await look("devices");
+  await page.getByTestId("gb-add").click();
+  await page.getByText("已添加 1 路监控").first().waitFor();
+  await page.getByRole("button", { name: "关闭", exact: true }).click();
+  await page.locator(".camera-row").getByTestId("camera-preview").click();
+  await page.locator('[data-testid="preview-screen"][data-status="picture"]').waitFor({ timeout: 30000 });
+  const size = await page.getByTestId("preview-screen").locator("video").evaluate((video) => [video.videoWidth, video.videoHeight]);
+  assert.deepEqual(size, [1280, 720]);
+  await look("preview");
+  const left = page.getByTestId("ptz-left");
+  await left.scrollIntoViewIfNeeded();
+  await left.hover();
+  await page.mouse.down();
+  await until("it moves", async () => /ptz Move \{ bits: 2, pan_speed: 125/.test(await readFile(said, "utf8")));
+  assert.doesNotMatch(await readFile(said, "utf8"), /bits: 0/, "it goes on while the button is held");
+  await page.mouse.up();
+  await until("it stops, once it is let go", async () => /ptz Move \{ bits: 0/.test(await readFile(said, "utf8")));
+  // Whoever ordered a movement and is gone leaves no camera turning.
+  const stops = async () => (await readFile(said, "utf8")).match(/ptz Move \{ bits: 0/g)?.length ?? 0;
+  const before = await stops();
+  await server.api("POST", `/gb28181/devices/${CODE}/channels/${CODE}/ptz`, { action: "move", tilt: -50 });
+  await until("the server ends it", async () => (await stops()) > before, 15000);
+});

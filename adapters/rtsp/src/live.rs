@@ -8,6 +8,7 @@ use bytes::{BufMut, BytesMut};
 use rongtong_media_core::device::{DeviceFailure, DeviceItem, DeviceReason, DeviceSession, Opener};
 use rongtong_media_core::media::{Codec, CodecParams};
 use rongtong_media_core::mpeg::AacHeader;
+use rongtong_media_core::rtp::seq::Extender32;
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -85,6 +86,8 @@ pub struct Device {
     plan: Plan,
     items: VecDeque<DeviceItem>,
     batch: Vec<DeviceItem>,
+    /// Sound's time beyond 13 hours, where its ticks of 90 kHz begin anew.
+    sound: Extender32,
 }
 
 impl Device {
@@ -120,7 +123,7 @@ impl Device {
                 break;
             }
         }
-        Ok(Self { session, plan: plan(&items), items: items.into(), batch: Vec::new() })
+        Ok(Self { session, plan: plan(&items), items: items.into(), batch: Vec::new(), sound: Extender32::default() })
     }
 
     async fn next(&mut self) -> Result<Received, Failure> {
@@ -140,7 +143,7 @@ impl Device {
                 },
                 DeviceItem::Sound { codec, aac, time, data } if expected(&self.plan.audio) == Some(codec) => {
                     let rate = self.plan.audio.as_ref().map_or(8_000, |stream| stream.codec.clock_rate);
-                    let timestamp = (u64::from(time) * u64::from(rate) / 90_000) as u32;
+                    let timestamp = (u128::from(self.sound.extend(time)) * u128::from(rate) / 90_000) as u32;
                     let payload = if aac.is_some() { with_header(&data) } else { data };
                     return Ok(Received::Sound {
                         stream: AUDIO,

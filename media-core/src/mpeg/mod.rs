@@ -116,8 +116,8 @@ impl Streams {
 
 #[derive(Debug)]
 enum Wrapping {
-    /// Nothing came yet that would tell.
-    Unknown,
+    /// Nothing came yet that would tell; what did, as far as it may still belong to what tells.
+    Unknown(Vec<u8>),
     Program(ProgramStream),
     Transport(TransportStream),
 }
@@ -133,7 +133,7 @@ pub struct Demuxer {
 
 impl Default for Demuxer {
     fn default() -> Self {
-        Self { wrapping: Wrapping::Unknown, streams: Streams::default(), ends_lie: false }
+        Self { wrapping: Wrapping::Unknown(Vec::new()), streams: Streams::default(), ends_lie: false }
     }
 }
 
@@ -141,15 +141,27 @@ impl Demuxer {
     /// The next bytes. `end`: they are the last of a picture, as the RTP marker says; without it, a picture is known
     /// to be whole when the next one begins.
     pub fn push(&mut self, bytes: &[u8], end: bool, out: &mut Vec<Item>) {
-        if let Wrapping::Unknown = self.wrapping {
-            if is_transport(bytes) {
-                self.wrapping = Wrapping::Transport(TransportStream::default());
-            } else if bytes.windows(4).any(|code| code == [0, 0, 1, 0xBA] || code == [0, 0, 1, 0xE0]) {
-                self.wrapping = Wrapping::Program(ProgramStream::default());
+        let mut before = Vec::new();
+        if let Wrapping::Unknown(undecided) = &mut self.wrapping {
+            undecided.extend_from_slice(bytes);
+            let found = if is_transport(undecided) {
+                Some(Wrapping::Transport(TransportStream::default()))
+            } else if undecided.windows(4).any(|code| code == [0, 0, 1, 0xBA] || code == [0, 0, 1, 0xE0]) {
+                Some(Wrapping::Program(ProgramStream::default()))
+            } else {
+                if undecided.len() > MAX_UNDECIDED {
+                    undecided.drain(..undecided.len() - 3);
+                }
+                None
+            };
+            if let Some(found) = found {
+                before = std::mem::take(undecided);
+                self.wrapping = found;
             }
         }
+        let bytes = if before.is_empty() { bytes } else { &before };
         match &mut self.wrapping {
-            Wrapping::Unknown => {}
+            Wrapping::Unknown(_) => {}
             Wrapping::Program(program) => program.push(bytes, end, &mut self.streams, out),
             Wrapping::Transport(transport) => transport.push(bytes, &mut self.streams, out),
         }
@@ -162,7 +174,7 @@ impl Demuxer {
     /// Something is missing before what comes next.
     pub fn lost(&mut self) {
         match &mut self.wrapping {
-            Wrapping::Unknown => {}
+            Wrapping::Unknown(undecided) => undecided.clear(),
             Wrapping::Program(program) => program.lost(),
             Wrapping::Transport(transport) => transport.lost(),
         }
@@ -173,7 +185,7 @@ impl Demuxer {
     /// The stream is over.
     pub fn finish(&mut self, out: &mut Vec<Item>) {
         match &mut self.wrapping {
-            Wrapping::Unknown => {}
+            Wrapping::Unknown(_) => {}
             Wrapping::Program(program) => program.finish(&mut self.streams, out),
             Wrapping::Transport(transport) => transport.finish(&mut self.streams, out),
         }
@@ -183,7 +195,7 @@ impl Demuxer {
     /// Which of the two it turned out to be.
     pub fn is_transport_stream(&self) -> Option<bool> {
         match self.wrapping {
-            Wrapping::Unknown => None,
+            Wrapping::Unknown(_) => None,
             Wrapping::Program(_) => Some(false),
             Wrapping::Transport(_) => Some(true),
         }
@@ -192,12 +204,15 @@ impl Demuxer {
     /// What was skipped since it made no sense, bytes.
     pub fn skipped(&self) -> u64 {
         match &self.wrapping {
-            Wrapping::Unknown => 0,
+            Wrapping::Unknown(_) => 0,
             Wrapping::Program(program) => program.skipped(),
             Wrapping::Transport(transport) => transport.skipped(),
         }
     }
 }
+
+/// Bytes of which it is not known yet what they are.
+const MAX_UNDECIDED: usize = 4_096;
 
 /// Sync bytes where they belong; of a lone packet its first.
 fn is_transport(bytes: &[u8]) -> bool {

@@ -124,7 +124,8 @@ impl DeviceSession for Live {
                 received = self.session.receive(&mut self.items) => received.map_err(|end| ended(&end))?,
                 () = tokio::time::sleep_until(silent_at.into()) => {
                     let counts = self.session.counts();
-                    let detail = format!("no media for {} s; {} packets before", SILENT_AFTER.as_secs(), counts.packets);
+                    let seconds = if first { FIRST_PACKET_WITHIN } else { SILENT_AFTER }.as_secs();
+                    let detail = format!("no media for {seconds} s; {} packets before", counts.packets);
                     return Err(failure(DeviceReason::Silent, detail));
                 }
             }

@@ -164,7 +164,7 @@ fn channel_body(device: &Code, channel: &Channel) -> ChannelBody {
 )]
 async fn list(State(api): State<Arc<Gb28181Api>>, principal: Principal) -> Result<Json<Vec<DeviceBody>>, Problem> {
     principal.require(Permission::Join)?;
-    let mut devices: Vec<DeviceBody> = api.service()?.devices().iter().map(device_body).collect();
+    let mut devices: Vec<DeviceBody> = api.service()?.of_each(device_body);
     devices.sort_by(|a, b| a.code.cmp(&b.code));
     Ok(Json(devices))
 }

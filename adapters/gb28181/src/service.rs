@@ -293,8 +293,9 @@ impl Gb28181 {
         self.shared.state.lock().devices.get(code).cloned()
     }
 
-    pub fn devices(&self) -> Vec<Known> {
-        self.shared.state.lock().devices.values().cloned().collect()
+    /// Something of each device; `read` is called under the lock that the signalling takes, so it must be short.
+    pub fn of_each<T>(&self, read: impl Fn(&Known) -> T) -> Vec<T> {
+        self.shared.state.lock().devices.values().map(read).collect()
     }
 
     pub fn online(&self) -> usize {

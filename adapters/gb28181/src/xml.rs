@@ -198,7 +198,9 @@ fn mend(text: &str) -> String {
 }
 
 fn is_reference(rest: &str) -> bool {
-    let Some((name, _)) = rest.split_once(';') else { return false };
+    // The longest is &#x10FFFF; — looking further would cost its square where there are many `&`.
+    let near = rest.char_indices().take(10).find(|(_, c)| *c == ';');
+    let Some(name) = near.map(|(end, _)| &rest[..end]) else { return false };
     let number = name.strip_prefix("#x").map(|hex| u32::from_str_radix(hex, 16));
     let number = number.or_else(|| name.strip_prefix('#').map(str::parse));
     match number {

@@ -69,6 +69,8 @@ const MAX_CONNECTIONS: usize = 20_000;
 const MAX_WAITING: usize = 256;
 /// A connection on which nothing came for so long is closed. Devices say at least that they live, every few minutes.
 const IDLE: Duration = Duration::from_secs(3_600);
+/// And one that did not bring a whole message within so long.
+const FIRST_MESSAGE: Duration = Duration::from_secs(30);
 /// Datagrams taken in before others get their turn.
 const BATCH: usize = 64;
 
@@ -102,6 +104,8 @@ impl Sockets {
         let (heard_tx, mut heard) = mpsc::channel::<Heard>(1_024);
         let mut next = 1u64;
         let mut buffer = vec![0; 65_536];
+        // After a failure to accept; meanwhile the others go on.
+        let mut accepts_from = tokio::time::Instant::now();
         loop {
             let deadline = engine.next_deadline();
             let sleep = async {
@@ -111,7 +115,6 @@ impl Sockets {
                 }
             };
             tokio::select! {
-                biased;
                 command = commands.recv() => match command {
                     Some(command) => engine.command(clock(), command),
                     None => return engine,
@@ -129,7 +132,7 @@ impl Sockets {
                         engine.closed(clock(), Carrier::Tcp(id));
                     }
                 },
-                accepted = self.tcp.accept() => match accepted {
+                accepted = accept(&self.tcp, accepts_from) => match accepted {
                     Ok((stream, addr)) if connections.len() < MAX_CONNECTIONS => {
                         let (sender, receiver) = mpsc::channel(MAX_WAITING);
                         connections.insert(next, sender);
@@ -139,7 +142,7 @@ impl Sockets {
                     Ok(_) => tracing::warn!("too many SIP connections"),
                     Err(error) => {
                         tracing::warn!(%error, "a SIP connection was not accepted");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        accepts_from = tokio::time::Instant::now() + Duration::from_millis(50);
                     }
                 },
             }
@@ -170,13 +173,18 @@ impl Sockets {
     fn read_udp<E: Engine>(&self, engine: &mut E, buffer: &mut [u8]) {
         for _ in 0..BATCH {
             match self.udp.try_recv_from(buffer) {
-                // A signs of life of a NAT: empty, or line ends (RFC 5626 3.5.1).
+                // Signs of life for a NAT: empty, or line ends (RFC 5626 3.5.1).
                 Ok((length, _)) if length < 16 => {}
                 Ok((length, addr)) => engine.receive(clock(), Peer { carrier: Carrier::Udp, addr }, &buffer[..length]),
                 Err(_) => return,
             }
         }
     }
+}
+
+async fn accept(listener: &TcpListener, from: tokio::time::Instant) -> io::Result<(TcpStream, SocketAddr)> {
+    tokio::time::sleep_until(from).await;
+    listener.accept().await
 }
 
 /// Tokio's, so that tests can hold it.
@@ -209,13 +217,15 @@ async fn connection(
     let (mut reader, mut writer) = stream.split();
     let reading = async {
         let (mut framer, mut buffer) = (Framer::default(), vec![0; 8_192]);
+        let mut until = tokio::time::Instant::now() + FIRST_MESSAGE;
         loop {
-            let read = tokio::time::timeout(IDLE, reader.read(&mut buffer)).await;
+            let read = tokio::time::timeout_at(until, reader.read(&mut buffer)).await;
             let Ok(Ok(length @ 1..)) = read else { return };
             framer.push(&buffer[..length]);
             loop {
                 match framer.take() {
                     Ok(Some(bytes)) => {
+                        until = tokio::time::Instant::now() + IDLE;
                         if heard.send(Heard::Message(id, addr, bytes)).await.is_err() {
                             return;
                         }

@@ -34,13 +34,15 @@ impl Default for Timing {
 pub struct Limits {
     /// Requests beyond are answered 503, and nothing is kept of them.
     pub servers: usize,
+    /// Bytes of answers that are kept to be repeated; beyond, requests are answered 503, too.
+    pub answers: usize,
     /// Requests of ours beyond fail at once.
     pub clients: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { servers: 200_000, clients: 50_000 }
+        Self { servers: 200_000, answers: 256 << 20, clients: 50_000 }
     }
 }
 
@@ -106,6 +108,16 @@ enum ServerState {
     Confirmed,
 }
 
+impl ServerState {
+    /// Of the final answer that it keeps.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Answered { bytes, .. } | Self::Accepted { bytes, .. } => bytes.len(),
+            Self::Open { .. } | Self::Confirmed => 0,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Server {
     peer: Peer,
@@ -154,6 +166,8 @@ pub struct Transactions {
     servers: HashMap<u64, Server>,
     /// By call and CSeq, of 2xx that wait for their ACK.
     accepted: HashMap<u64, u64>,
+    /// Bytes of all answers in `servers`.
+    kept: usize,
     clients: HashMap<u64, Client>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     sends: VecDeque<(Peer, Bytes)>,
@@ -174,6 +188,7 @@ impl Transactions {
             hasher: RandomState::new(),
             servers: HashMap::new(),
             accepted: HashMap::new(),
+            kept: 0,
             clients: HashMap::new(),
             timers: BinaryHeap::new(),
             sends: VecDeque::new(),
@@ -284,7 +299,7 @@ impl Transactions {
             *provisional = Some(bytes);
             return;
         }
-        let reliable = server.peer.carrier.is_reliable();
+        let (reliable, length) = (server.peer.carrier.is_reliable(), bytes.len());
         server.generation += 1;
         let generation = server.generation;
         let t1 = self.timing.t1;
@@ -305,6 +320,7 @@ impl Transactions {
         } else {
             server.state = ServerState::Answered { bytes, repeat: None };
         }
+        self.kept += length;
         self.timer(now + t1 * 64, Timer::ServerEnd(id.0, generation));
     }
 
@@ -377,7 +393,7 @@ impl Transactions {
             self.sends.extend(again.map(|bytes| (peer, bytes)));
             return;
         }
-        if self.servers.len() >= self.limits.servers {
+        if self.servers.len() >= self.limits.servers || self.kept >= self.limits.answers {
             let mut refusal = respond(&request, 503, "");
             refusal.set("Retry-After", "10");
             self.sends.push_back((peer, encode(&Message::Response(refusal))));
@@ -408,6 +424,7 @@ impl Transactions {
         server.generation += 1;
         let rest = if server.peer.carrier.is_reliable() { Duration::ZERO } else { self.timing.t4 };
         let end = Timer::ServerEnd(id, server.generation);
+        self.kept -= server.state.bytes();
         server.state = ServerState::Confirmed;
         self.timer(now + rest, end);
         if of_2xx.is_some() {
@@ -508,7 +525,9 @@ impl Transactions {
         if self.servers.get(&id).is_none_or(|server| server.generation != generation) {
             return;
         }
-        if let Some(Server { state: ServerState::Accepted { call, .. }, .. }) = self.servers.remove(&id) {
+        let Some(server) = self.servers.remove(&id) else { return };
+        self.kept -= server.state.bytes();
+        if let ServerState::Accepted { call, .. } = server.state {
             self.accepted.remove(&call);
             self.events.push_back(Event::Unacknowledged { id: ServerId(id) });
         }

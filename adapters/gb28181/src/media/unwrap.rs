@@ -66,7 +66,6 @@ pub struct Unwrapper {
     /// The number that is due.
     due: Option<u64>,
     format: Format,
-    /// The device keeps its promises about the end of a picture, for all that is known.
     video_time: Timeline,
     audio_time: Timeline,
     counts: Counts,

@@ -68,7 +68,8 @@ pub struct Settings {
     pub utc_offset: i16,
     /// Whether devices are told the time at all.
     pub tell_time: bool,
-    /// A message from another address of a registered device moves it there.
+    /// A message from another host moves a registered device there, although nothing proves that it is the device's.
+    /// Otherwise it is refused, and the device registers from there. Another port of its host is always followed.
     pub follow_address: bool,
     /// An answer must be there within so long.
     pub answer_within: Duration,
@@ -89,7 +90,7 @@ impl Settings {
             registrations: 500,
             utc_offset: 480,
             tell_time: true,
-            follow_address: true,
+            follow_address: false,
             answer_within: Duration::from_secs(15),
         }
     }
@@ -312,7 +313,7 @@ impl Platform {
 
     fn request(&mut self, now: Instant, id: ServerId, peer: Peer, request: Request) {
         match request.method {
-            Method::Register => self.door.queue(id, peer, request, now),
+            Method::Register => self.knock(now, id, peer, request),
             Method::Message | Method::Notify => self.message(now, id, peer, request),
             Method::Bye => self.far_bye(now, id, request),
             Method::Info => self.far_info(now, id, request),

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// Beyond are told to come again.
+/// Beyond are told to come again; and beyond so many bytes, which that many would have if they were attacks.
 const MAX_QUEUE: usize = 20_000;
+const MAX_QUEUED_BYTES: usize = 64 << 20;
 /// Registrations are for so long at most, s.
 const MAX_EXPIRES: u32 = 86_400;
 
@@ -21,22 +22,25 @@ pub(super) struct Door {
     every: Duration,
     next: Option<Instant>,
     queue: VecDeque<(ServerId, Peer, Request)>,
-    refused: VecDeque<(ServerId, Request)>,
+    bytes: usize,
 }
 
 impl Door {
     pub fn new(a_second: u32) -> Self {
         let every = Duration::from_secs(1) / a_second.max(1);
-        Self { every, next: None, queue: VecDeque::new(), refused: VecDeque::new() }
+        Self { every, next: None, queue: VecDeque::new(), bytes: 0 }
     }
 
-    pub fn queue(&mut self, id: ServerId, peer: Peer, request: Request, now: Instant) {
-        if self.queue.len() >= MAX_QUEUE {
-            self.refused.push_back((id, request));
-            return;
+    /// Gives it back when there is no room.
+    pub fn queue(&mut self, id: ServerId, peer: Peer, request: Request, now: Instant) -> Result<(), Request> {
+        let bytes = size(&request);
+        if self.queue.len() >= MAX_QUEUE || self.bytes + bytes > MAX_QUEUED_BYTES {
+            return Err(request);
         }
         self.next.get_or_insert(now);
+        self.bytes += bytes;
         self.queue.push_back((id, peer, request));
+        Ok(())
     }
 
     pub fn admit(&mut self, now: Instant) -> Option<(ServerId, Peer, Request)> {
@@ -45,6 +49,7 @@ impl Door {
             self.next = None;
             return None;
         };
+        self.bytes -= size(&first.2);
         // What was missed by being late is made up for, as long as it is not a flood by itself.
         self.next = Some((next + self.every).max(now.checked_sub(Duration::from_millis(100)).unwrap_or(now)));
         Some(first)
@@ -53,10 +58,10 @@ impl Door {
     pub fn next_deadline(&self) -> Option<Instant> {
         self.next
     }
+}
 
-    pub fn take_refused(&mut self) -> Option<(ServerId, Request)> {
-        self.refused.pop_front()
-    }
+fn size(request: &Request) -> usize {
+    request.body.len() + request.headers.iter().map(|header| header.value().len() + 32).sum::<usize>()
 }
 
 impl Platform {
@@ -64,12 +69,16 @@ impl Platform {
         now.saturating_duration_since(self.started.0).as_millis() as u64
     }
 
-    pub(super) fn register(&mut self, now: Instant, id: ServerId, peer: Peer, request: &Request) {
-        while let Some((id, request)) = self.door.take_refused() {
+    /// It has to wait its turn, or, where too many wait, to come again.
+    pub(super) fn knock(&mut self, now: Instant, id: ServerId, peer: Peer, request: Request) {
+        if let Err(request) = self.door.queue(id, peer, request, now) {
             let mut response = respond(&request, 503, &new_tag());
             response.add("Retry-After", (10 + rand::random::<u8>() % 50).to_string());
             self.sip.respond(now, id, response);
         }
+    }
+
+    pub(super) fn register(&mut self, now: Instant, id: ServerId, peer: Peer, request: &Request) {
         let Ok(code) = Code::new(request.sender().user()) else { return self.answer(now, id, request, 400) };
         let password = match (self.settings.secrets)(&code) {
             Secret::Refused => return self.answer(now, id, request, 403),

@@ -2,14 +2,15 @@
 //! `gb28181_device CONFIG.toml PICTURES.ts`. It plays the pictures again and again until it is ended, and says on
 //! standard output what it is told to do.
 
+#[path = "../tests/it/frames.rs"]
+mod frames;
+
 use gb28181_rs::config::Gb28181Config;
-use gb28181_rs::frame::{AccessUnit, Nalu};
 use gb28181_rs::manscdp::PtzCommand;
 use gb28181_rs::mock::MockFrameHub;
 use gb28181_rs::server::{DeviceControlHandler, Gb28181Server};
-use rongtong_media_core::mpeg::{Demuxer, Item};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Writes orders down.
 struct Told;
@@ -31,32 +32,14 @@ async fn main() {
     let config: Gb28181Config =
         toml::from_str(&std::fs::read_to_string(config).expect("a configuration")).expect("TOML");
     let stream = std::fs::read(stream).expect("a transport stream");
-    let (mut demuxer, mut items) = (Demuxer::default(), Vec::new());
-    demuxer.push(&stream[..stream.len() / 188 * 188], false, &mut items);
-    demuxer.finish(&mut items);
     let hub = Arc::new(MockFrameHub::new());
     let server =
         Gb28181Server::with_recording_index(config, hub.clone(), None).with_control_handler(Some(Arc::new(Told)));
     let _running = server.spawn().await.expect("a device");
-    let pictures: Vec<_> = items
-        .into_iter()
-        .filter_map(|item| if let Item::Video { unit, .. } = item { Some(unit) } else { None })
-        .collect();
+    let pictures = frames::pictures_of(&stream);
     let mut tick = tokio::time::interval(Duration::from_millis(40));
-    for unit in pictures.iter().cycle() {
+    for nals in pictures.iter().cycle() {
         tick.tick().await;
-        let nal = |nal: &bytes::Bytes| {
-            let kind = nal[0] & 0x1F;
-            Nalu {
-                nalu_type: kind,
-                data: nal.to_vec(),
-                is_idr: kind == 5,
-                is_sps: kind == 7,
-                is_pps: kind == 8,
-                is_aud: kind == 9,
-            }
-        };
-        let nalus = unit.nals.iter().map(nal).collect();
-        hub.write(AccessUnit { nalus, timestamp: Instant::now(), is_key_frame: unit.key });
+        hub.write(frames::access_unit(nals));
     }
 }

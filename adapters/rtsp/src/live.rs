@@ -105,6 +105,9 @@ impl Device {
                 Err(_) if items.iter().any(is_sound) => break,
                 Err(_) => return Err(nothing(&items)),
             }
+            if key_at.is_none() && items.iter().any(is_refused_picture) {
+                return Err(nothing(&items));
+            }
             if key_at.is_none() {
                 // What comes before it can't be shown.
                 match items.iter().position(is_key) {
@@ -184,7 +187,7 @@ fn plan(items: &[DeviceItem]) -> Plan {
                 };
                 plan.audio = Some(stream(AUDIO, codec, notice));
             }
-            DeviceItem::Refused(name) if name.contains("video") || name.contains("Visual") => {
+            DeviceItem::Refused(name) if is_refused_picture(item) => {
                 let codec = (*name).to_owned();
                 plan.refused_video =
                     Some(VideoDescription { codec, width: 0, height: 0, fps: 0.0, note: "codec".into() });
@@ -216,6 +219,11 @@ fn aac_params(header: AacHeader) -> CodecParams {
     CodecParams { codec: Codec::Aac, clock_rate: header.rate(), channels: header.channels.max(1), fmtp }
 }
 
+/// By the names of ISO/IEC 13818-1 and GB/T 28181 annex C.
+fn is_refused_picture(item: &DeviceItem) -> bool {
+    matches!(item, DeviceItem::Refused(name) if name.contains("video") || name.contains("Visual"))
+}
+
 /// Why nothing can be shown.
 fn nothing(items: &[DeviceItem]) -> Failure {
     let refused = items.iter().find_map(|item| if let DeviceItem::Refused(name) = item { Some(*name) } else { None });
@@ -237,4 +245,134 @@ fn because(failure: &DeviceFailure) -> Failure {
         DeviceReason::Internal => Reason::Internal,
     };
     Failure::new(reason, failure.detail.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::CameraUrl;
+    use crate::pipe::Pipe;
+    use crate::session::Transport;
+    use bytes::Bytes;
+    use rongtong_media_core::device::Answer;
+    use rongtong_media_core::rtp::access_unit::AccessUnit;
+    use rongtong_media_core::rtp::h265;
+
+    /// A device that sends what it is given, and then is silent.
+    struct Scripted(Vec<DeviceItem>);
+
+    impl Opener for Scripted {
+        fn scheme(&self) -> &'static str {
+            "gb28181"
+        }
+
+        fn tidy(&self, address: &str) -> Option<String> {
+            Some(address.to_owned())
+        }
+
+        fn open<'a>(&'a self, _: &'a str) -> Answer<'a, Box<dyn DeviceSession>> {
+            Box::pin(async { Ok(Box::new(Scripted(self.0.clone())) as Box<dyn DeviceSession>) })
+        }
+    }
+
+    impl DeviceSession for Scripted {
+        fn receive<'a>(&'a mut self, out: &'a mut Vec<DeviceItem>) -> Answer<'a, ()> {
+            Box::pin(async {
+                if self.0.is_empty() {
+                    std::future::pending::<()>().await;
+                }
+                out.push(self.0.remove(0));
+                Ok(())
+            })
+        }
+    }
+
+    /// `None` once it is silent.
+    async fn next(live: &mut Live) -> Option<Received> {
+        tokio::time::timeout(Duration::from_millis(100), live.next()).await.ok()?.ok()
+    }
+
+    async fn open(items: Vec<DeviceItem>) -> Result<Live, Failure> {
+        let (url, _) = CameraUrl::parse("gb28181://1/2").unwrap();
+        let target = Target { url, credentials: None, transport: Transport::Udp };
+        let openers = Openers::new(vec![Arc::new(Scripted(items))]);
+        Live::open(&target, Duration::from_secs(1), &Habits::default(), &openers).await
+    }
+
+    fn picture(number: u32, key: bool, complete: bool) -> DeviceItem {
+        let slice = |kind: u8| Bytes::from([&[kind << 1, 1, 0x80][..], &vec![number as u8 | 1; 3_000][..]].concat());
+        let nals = if key { vec![slice(33), slice(19)] } else { vec![slice(1)] };
+        DeviceItem::Picture { codec: Codec::H265, unit: AccessUnit { timestamp: number * 3_600, nals, key, complete } }
+    }
+
+    /// What comes out is put together again by the reader that recordings have.
+    #[tokio::test]
+    async fn h265_is_cut_and_a_picture_that_is_not_whole_is_a_gap() {
+        let sent = [(true, true), (false, true), (false, false), (false, true), (true, true)];
+        let items = sent.iter().zip(0..).map(|((key, complete), number)| picture(number, *key, *complete));
+        // What comes before a keyframe can't be shown.
+        let mut live = open([picture(99, false, true)].into_iter().chain(items).collect()).await.unwrap();
+        let stream = live.plan().video.clone().unwrap();
+        assert_eq!((stream.codec.codec, stream.notice), (Codec::H265, "h265"));
+        let (mut pipe, mut reader, mut units) = (Pipe::new(&stream), h265::Depacketizer::new(1 << 20), Vec::new());
+        while let Some(Received::Picture { unit, .. }) = next(&mut live).await {
+            let outcome = pipe.unit(&unit);
+            assert_eq!(outcome.damaged, u32::from(!unit.complete));
+            for packet in outcome.packets {
+                assert!(packet.payload.len() <= crate::pipe::MAX_PAYLOAD);
+                units.extend(reader.push(packet.sequence, packet.timestamp, packet.marker, &packet.payload));
+            }
+        }
+        let times: Vec<_> = units.iter().map(|unit| (unit.timestamp / 3_600, unit.key, unit.complete)).collect();
+        assert_eq!(times, [(0, true, true), (1, false, true), (3, false, false), (4, true, true)], "the gap is seen");
+    }
+
+    #[tokio::test]
+    async fn sound_keeps_its_time_where_90_khz_begins_anew() {
+        let frame = |time: u32| DeviceItem::Sound {
+            codec: Codec::Pcma,
+            aac: None,
+            time,
+            data: Bytes::from_static(&[0xD5; 320]),
+        };
+        let start = u32::MAX - 5_399;
+        let items = (0..4).map(|number| frame(start.wrapping_add(number * 3_600)));
+        let mut live = open([picture(0, true, true)].into_iter().chain(items).collect()).await.unwrap();
+        let mut times = Vec::new();
+        while let Some(received) = next(&mut live).await {
+            if let Received::Sound { timestamp, payload, .. } = received {
+                assert_eq!(payload.len(), 320);
+                times.push(timestamp);
+            }
+        }
+        let steps: Vec<_> = times.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+        assert_eq!(steps, [320; 3], "8 kHz");
+    }
+
+    #[tokio::test]
+    async fn aac_is_described_and_framed() {
+        let header = AacHeader { object_type: 2, rate_index: 8, channels: 1 };
+        let sound = DeviceItem::Sound {
+            codec: Codec::Aac,
+            aac: Some(header),
+            time: 90_000,
+            data: Bytes::from_static(&[1; 100]),
+        };
+        let mut live = open(vec![picture(0, true, true), sound]).await.unwrap();
+        let stream = live.plan().audio.clone().unwrap();
+        assert_eq!((stream.codec.clock_rate, aac(&stream.codec.fmtp)), (16_000, Some((16_000, Some(1)))));
+        live.next().await.unwrap();
+        let Received::Sound { payload, .. } = live.next().await.unwrap() else { panic!() };
+        assert_eq!((payload.len(), &payload[..4]), (104, &[0, 16, 3, 32][..]));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_taken_is_named() {
+        let failed = open(vec![DeviceItem::Refused("SVAC video")]).await;
+        let Err(failure) = failed else { panic!() };
+        assert_eq!((failure.reason, failure.detail.as_str()), (Reason::NoUsableTrack, "offered: SVAC video"));
+        let mut live = open(vec![DeviceItem::Refused("G.722.1"), picture(0, true, true)]).await.unwrap();
+        assert_eq!(live.plan().refused_audio.as_ref().unwrap().codec, "G.722.1");
+        live.next().await.unwrap();
+    }
 }

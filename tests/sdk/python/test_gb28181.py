@@ -110,6 +110,19 @@ def test_a_device_is_listed_steered_and_seen(tmp_path, run):
 
                 camera = await api("GET", f"/cameras/{added}")
                 assert camera["state"] == "live" and camera["video"]["codec"] == "h264", camera
+                # And recorded, for as long as it took.
+                recording = await api("POST", f"/cameras/{added}/recordings")
+                await asyncio.sleep(4)
+                await api("POST", f"/recordings/{recording['id']}/stop")
+                tracks = (await api("GET", f"/recordings/{recording['id']}"))["tracks"]
+                assert len(tracks) == 1, tracks
+                file = await api.file(f"/recordings/{recording['id']}/tracks/{tracks[0]['id']}/media.mp4")
+                probe = "ffprobe -v error -count_frames -select_streams v -show_entries stream=nb_read_frames -of csv=p=0".split()
+                asked = await asyncio.create_subprocess_exec(*probe, file, stdout=asyncio.subprocess.PIPE)
+                recorded = int((await asked.communicate())[0].strip().rstrip(b","))
+                print(f"{recorded} pictures recorded")
+                assert 75 <= recorded <= 160, "four seconds of 25, from a keyframe on"
+
                 # Without the device the camera says why it can't be had.
                 await device.end()
                 end = time.time() + 40

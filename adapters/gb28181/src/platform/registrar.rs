@@ -31,16 +31,14 @@ impl Door {
         Self { every, next: None, queue: VecDeque::new(), bytes: 0 }
     }
 
-    /// Gives it back when there is no room.
-    pub fn queue(&mut self, id: ServerId, peer: Peer, request: Request, now: Instant) -> Result<(), Request> {
-        let bytes = size(&request);
-        if self.queue.len() >= MAX_QUEUE || self.bytes + bytes > MAX_QUEUED_BYTES {
-            return Err(request);
-        }
+    pub fn has_room_for(&self, request: &Request) -> bool {
+        self.queue.len() < MAX_QUEUE && self.bytes + size(request) <= MAX_QUEUED_BYTES
+    }
+
+    pub fn queue(&mut self, id: ServerId, peer: Peer, request: Request, now: Instant) {
         self.next.get_or_insert(now);
-        self.bytes += bytes;
+        self.bytes += size(&request);
         self.queue.push_back((id, peer, request));
-        Ok(())
     }
 
     pub fn admit(&mut self, now: Instant) -> Option<(ServerId, Peer, Request)> {
@@ -71,7 +69,9 @@ impl Platform {
 
     /// It has to wait its turn, or, where too many wait, to come again.
     pub(super) fn knock(&mut self, now: Instant, id: ServerId, peer: Peer, request: Request) {
-        if let Err(request) = self.door.queue(id, peer, request, now) {
+        if self.door.has_room_for(&request) {
+            self.door.queue(id, peer, request, now);
+        } else {
             let mut response = respond(&request, 503, &new_tag());
             response.add("Retry-After", (10 + rand::random::<u8>() % 50).to_string());
             self.sip.respond(now, id, response);

@@ -389,3 +389,48 @@ fn devices_are_told_local_time() {
         String::from_utf8_lossy(&welcomed)
     );
 }
+
+/// Nothing proves that a message from another host is the device's, so it has to register from there.
+#[test]
+fn a_stranger_does_not_draw_a_device_away() {
+    let mut world = World::new(1, 30, |_| {});
+    world.run(Duration::from_secs(2));
+    let (home, code, forged) = {
+        let thing = world.things.values_mut().next().unwrap();
+        let body =
+            format!("<Notify><CmdType>Keepalive</CmdType><SN>1</SN><DeviceID>{}</DeviceID></Notify>", thing.code);
+        let forged = thing.request(Method::Message, Some(("Application/MANSCDP+xml", body)));
+        (thing.addr, thing.code.clone(), forged)
+    };
+    let stranger = Peer { carrier: Carrier::Udp, addr: "203.0.113.9:5060".parse().unwrap() };
+    world.platform.receive(world.now, stranger, &forged);
+    let (to, answer) = world.platform.poll_send().unwrap();
+    assert_eq!((to, answer.starts_with(b"SIP/2.0 403")), (stranger, true));
+    assert_eq!(world.platform.device(&code).unwrap().peer.addr, home);
+    // Another port of its own host is only its NAT's doing.
+    let moved = Peer { carrier: Carrier::Udp, addr: SocketAddr::new(home.ip(), 40_000) };
+    let again = {
+        let thing = world.things.values_mut().next().unwrap();
+        let body = format!("<Notify><CmdType>Keepalive</CmdType><SN>2</SN><DeviceID>{code}</DeviceID></Notify>");
+        thing.request(Method::Message, Some(("Application/MANSCDP+xml", body)))
+    };
+    world.platform.receive(world.now, moved, &again);
+    assert!(world.platform.poll_send().unwrap().1.starts_with(b"SIP/2.0 200"));
+    assert_eq!(world.platform.device(&code).unwrap().peer, moved);
+}
+
+/// Registrations that are attacks by their size fill no memory.
+#[test]
+fn the_queue_before_the_door_is_bounded_by_bytes() {
+    let mut world = World::new(1, 30, |settings| settings.registrations = 1);
+    let mut refused = 0;
+    for number in 0..1_200 {
+        let mut thing = Thing::new(number, Duration::from_secs(30), world.now);
+        let message = thing.request(Method::Register, Some(("x", "y".repeat(60_000))));
+        world.platform.receive(world.now, Peer { carrier: Carrier::Udp, addr: thing.addr }, &message);
+        while let Some((_, answer)) = world.platform.poll_send() {
+            refused += usize::from(answer.starts_with(b"SIP/2.0 503"));
+        }
+    }
+    assert!((70..200).contains(&refused), "{refused} of 1,200 with 64 MiB");
+}

@@ -1,14 +1,13 @@
 //! A platform of ours, and devices by `gb28181-rs` that register at it.
 
+use crate::frames::{access_unit, pictures_of};
 use bytes::Bytes;
 use gb28181_rs::config::{Gb28181Config, Transport};
-use gb28181_rs::frame::{AccessUnit, Nalu};
 use gb28181_rs::mock::MockFrameHub;
 use gb28181_rs::server::{Gb28181Server, ServerHandle};
 use rongtong_gb28181::id::Code;
 use rongtong_gb28181::platform::{Secret, Settings};
 use rongtong_gb28181::service::Gb28181;
-use rongtong_media_core::mpeg::{Demuxer, Item};
 use rongtong_media_core::ports::PortPool;
 use rongtong_sip::net::Sockets;
 use std::process::Command;
@@ -97,25 +96,6 @@ impl Camera {
     }
 }
 
-fn access_unit(nals: &[Bytes]) -> AccessUnit {
-    let nalus: Vec<Nalu> = nals
-        .iter()
-        .map(|nal| {
-            let kind = nal[0] & 0x1F;
-            Nalu {
-                nalu_type: kind,
-                data: nal.to_vec(),
-                is_idr: kind == 5,
-                is_sps: kind == 7,
-                is_pps: kind == 8,
-                is_aud: kind == 9,
-            }
-        })
-        .collect();
-    let is_key_frame = nalus.iter().any(|nal| nal.is_idr);
-    AccessUnit { nalus, timestamp: Instant::now(), is_key_frame }
-}
-
 /// Fifty pictures of H.264 by x264, each as its NAL units.
 pub fn pictures() -> Vec<Vec<Bytes>> {
     let out = Command::new("ffmpeg")
@@ -135,11 +115,7 @@ pub fn pictures() -> Vec<Vec<Bytes>> {
         .output()
         .expect("ffmpeg");
     assert!(out.status.success());
-    let (mut demuxer, mut items) = (Demuxer::default(), Vec::new());
-    demuxer.push(&out.stdout[..out.stdout.len() / 188 * 188], false, &mut items);
-    demuxer.finish(&mut items);
-    let nals = |item| if let Item::Video { unit, .. } = item { Some(unit.nals) } else { None };
-    items.into_iter().filter_map(nals).collect()
+    pictures_of(&out.stdout)
 }
 
 /// Waits until something is so.

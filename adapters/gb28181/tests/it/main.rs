@@ -1,4 +1,5 @@
 //! Against devices that are not ours: the crate `gb28181-rs`, SIPp, and streams that ffmpeg and GStreamer wrapped.
 
 mod device;
+mod frames;
 mod live;

@@ -18,6 +18,8 @@ pub enum DeviceItem {
     Sound { codec: Codec, aac: Option<AacHeader>, time: u32, data: Bytes },
     /// It sends a stream of a kind that is not taken: what people call it.
     Refused(&'static str),
+    /// It sends nothing because it was told so: it stands still, and is not silent.
+    Still,
 }
 
 /// Why a device can't be had, by what would help.
@@ -65,4 +67,15 @@ pub trait Opener: Send + Sync {
 pub trait DeviceSession: Send {
     /// Waits until something came and appends it; nothing may be appended. Cancel-safe. An error is final.
     fn receive<'a>(&'a mut self, out: &'a mut Vec<DeviceItem>) -> Answer<'a, ()>;
+}
+
+/// Shows devices that are nobody's cameras: each in a room of its own, as a camera is previewed.
+pub trait Lender: Send + Sync {
+    /// Shows an address that an [`Opener`] knows, until it is taken back. Identifiers are never used twice.
+    fn lend(&self, id: &str, name: &str, address: &str);
+
+    fn take_back(&self, id: &str);
+
+    /// Why it can't be had now, by a code and a line for experts.
+    fn failure(&self, id: &str) -> Option<(&'static str, String)>;
 }

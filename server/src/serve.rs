@@ -9,6 +9,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use axum_server::Handle;
 use rongtong_gb28181::opener::Channels;
+use rongtong_gb28181::playback::Playbacks;
 use rongtong_gb28181::rest::Gb28181Api;
 use rongtong_gb28181::service::Gb28181;
 use rongtong_media_core::device::Opener;
@@ -74,8 +75,9 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
         limits: Limits::default(),
     });
     let recorder = Recorder::start(platform.clone(), rooms.clone(), RecorderOptions::of(&config)).await?;
+    let playbacks = gb28181.as_ref().map(|gb28181| Playbacks::new(gb28181.clone()));
     let channels = gb28181.iter().map(|gb28181| Arc::new(Channels(gb28181.clone())) as Arc<dyn Opener>);
-    let openers = Openers::new(channels.collect());
+    let openers = Openers::new(channels.chain(playbacks.iter().map(|all| all.clone() as Arc<dyn Opener>)).collect());
     let cameras = Cameras::new(
         platform.db.clone(),
         rooms.clone(),
@@ -103,6 +105,7 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
         recorder: recorder.clone(),
         cameras: cameras.clone(),
         gb28181: gb28181.clone(),
+        playbacks,
         draining: draining.clone(),
         node,
     });
@@ -171,19 +174,20 @@ struct Parts {
     recorder: Arc<Recorder>,
     cameras: Arc<Cameras>,
     gb28181: Option<Arc<Gb28181>>,
+    playbacks: Option<Arc<Playbacks>>,
     draining: Arc<AtomicBool>,
     node: String,
 }
 
 fn application(parts: Parts) -> Router {
-    let Parts { platform, rooms, signaling, minter, recorder, cameras, gb28181, draining, node } = parts;
+    let Parts { platform, rooms, signaling, minter, recorder, cameras, gb28181, playbacks, draining, node } = parts;
     let camera_api = Arc::new(CameraApi {
         platform: platform.clone(),
         cameras: cameras.clone(),
         minter: Arc::new(PreviewMinter(minter)),
         recorder: Arc::new(RecorderOfCameras(recorder.clone())),
     });
-    let gb28181_api = Gb28181Api::new(platform.clone(), gb28181);
+    let gb28181_api = Gb28181Api::new(platform.clone(), gb28181, playbacks, cameras.clone());
     let system = Arc::new(SystemState { platform: platform.clone(), rooms: rooms.clone(), node });
     let v1 = OpenApiRouter::new()
         .merge(rongtong_platform::rest::routes(platform.clone()))

@@ -1,10 +1,11 @@
 //! A device of GB/T 28181 that is not ours (the crate `gb28181-rs`), for tests of the whole server:
-//! `gb28181_device CONFIG.toml PICTURES.ts`. It plays the pictures again and again until it is ended, and says on
+//! `gb28181_device CONFIG.toml PICTURES.ts [RECORDINGS]`. It plays the pictures again and again until it is ended, and says on
 //! standard output what it is told to do.
 
 #[path = "../tests/it/frames.rs"]
 mod frames;
 
+use gb28181_rs::RecordingSource;
 use gb28181_rs::config::Gb28181Config;
 use gb28181_rs::manscdp::PtzCommand;
 use gb28181_rs::mock::MockFrameHub;
@@ -28,13 +29,16 @@ impl DeviceControlHandler for Told {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, config, stream] = &arguments[..] else { panic!("gb28181_device CONFIG.toml PICTURES.ts") };
+    let [_, config, stream, folder @ ..] = &arguments[..] else {
+        panic!("gb28181_device CONFIG.toml PICTURES.ts [RECORDINGS]")
+    };
     let config: Gb28181Config =
         toml::from_str(&std::fs::read_to_string(config).expect("a configuration")).expect("TOML");
     let stream = std::fs::read(stream).expect("a transport stream");
     let hub = Arc::new(MockFrameHub::new());
+    let shelf = folder.first().map(|folder| Arc::new(frames::Shelf::read(folder.as_ref())) as Arc<dyn RecordingSource>);
     let server =
-        Gb28181Server::with_recording_index(config, hub.clone(), None).with_control_handler(Some(Arc::new(Told)));
+        Gb28181Server::with_recording_index(config, hub.clone(), shelf).with_control_handler(Some(Arc::new(Told)));
     let _running = server.spawn().await.expect("a device");
     let pictures = frames::pictures_of(&stream);
     let mut tick = tokio::time::interval(Duration::from_millis(40));

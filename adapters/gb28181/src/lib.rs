@@ -5,11 +5,14 @@
 //! of a vendor, the test that shows it names the device's own words.
 
 pub mod id;
+pub mod mansrtsp;
 pub mod media;
 pub mod messages;
 pub mod opener;
 pub mod platform;
+pub mod playback;
 pub mod ptz;
+pub mod records;
 pub mod rest;
 pub mod service;
 pub mod ssrc;

@@ -72,7 +72,7 @@ fn checked_position(longitude: f64, latitude: f64) -> Option<(f64, f64)> {
 }
 
 /// Names are shown and stored: not longer than 256 characters, without controls.
-fn clip(text: &str) -> String {
+pub(crate) fn clip(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(256).collect()
 }
 

@@ -131,22 +131,10 @@ impl DeviceSession for Live {
             }
             self.heard = Instant::now();
             for item in self.items.drain(..) {
-                out.push(match item {
-                    Item::Picture { codec, unit } => {
-                        self.seen_key |= unit.key;
-                        let codec = if codec == VideoCodec::H264 { Codec::H264 } else { Codec::H265 };
-                        DeviceItem::Picture { codec, unit }
-                    }
-                    Item::Sound { codec, aac, time, data } => {
-                        let codec = match codec {
-                            AudioCodec::Pcma => Codec::Pcma,
-                            AudioCodec::Pcmu => Codec::Pcmu,
-                            AudioCodec::Aac => Codec::Aac,
-                        };
-                        DeviceItem::Sound { codec, aac, time, data }
-                    }
-                    Item::Refused(what) => DeviceItem::Refused(what.name()),
-                });
+                if let Item::Picture { unit, .. } = &item {
+                    self.seen_key |= unit.key;
+                }
+                out.push(device_item(item));
             }
             let came = out.iter().any(|item| matches!(item, DeviceItem::Picture { .. }));
             if came && !self.seen_key && self.asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN_AFTER) {
@@ -173,11 +161,29 @@ impl Live {
     }
 }
 
-fn failure(reason: DeviceReason, detail: impl Into<String>) -> DeviceFailure {
+pub(crate) fn device_item(item: Item) -> DeviceItem {
+    match item {
+        Item::Picture { codec, unit } => {
+            let codec = if codec == VideoCodec::H264 { Codec::H264 } else { Codec::H265 };
+            DeviceItem::Picture { codec, unit }
+        }
+        Item::Sound { codec, aac, time, data } => {
+            let codec = match codec {
+                AudioCodec::Pcma => Codec::Pcma,
+                AudioCodec::Pcmu => Codec::Pcmu,
+                AudioCodec::Aac => Codec::Aac,
+            };
+            DeviceItem::Sound { codec, aac, time, data }
+        }
+        Item::Refused(what) => DeviceItem::Refused(what.name()),
+    }
+}
+
+pub(crate) fn failure(reason: DeviceReason, detail: impl Into<String>) -> DeviceFailure {
     DeviceFailure { reason, detail: detail.into() }
 }
 
-fn because(error: &OpenError) -> DeviceFailure {
+pub(crate) fn because(error: &OpenError) -> DeviceFailure {
     let reason = match error {
         OpenError::Call(call) => match call {
             CallFailure::Offline => DeviceReason::Offline,
@@ -192,7 +198,7 @@ fn because(error: &OpenError) -> DeviceFailure {
     failure(reason, error.to_string())
 }
 
-fn ended(end: &SessionEnd) -> DeviceFailure {
+pub(crate) fn ended(end: &SessionEnd) -> DeviceFailure {
     let reason = match end {
         SessionEnd::ByDevice | SessionEnd::FileEnd => DeviceReason::Ended,
         SessionEnd::Offline => DeviceReason::Offline,

@@ -1,6 +1,7 @@
 //! The platform at work: the signalling's task, what is known of devices, and calls with their media.
 
 use crate::id::Code;
+use crate::mansrtsp::Steering;
 use crate::media::{Item, MediaError, Receiver, listen};
 use crate::messages::{CatalogChange, Channel, DeviceInfo};
 use crate::platform::{
@@ -243,13 +244,37 @@ impl Engine for Driven {
     }
 }
 
-/// A platform that runs. Share it by `Arc`.
-pub struct Gb28181 {
+/// The way to the signalling's task.
+#[derive(Clone)]
+struct Line {
     orders: mpsc::Sender<Order>,
     shared: Arc<Shared>,
+    next: Arc<AtomicU64>,
+}
+
+impl Line {
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn ask(&self, id: QueryId, order: Order) -> Result<Answer, QueryFailure> {
+        let (sender, answer) = oneshot::channel();
+        self.shared.state.lock().queries.insert(id, sender);
+        if self.orders.send(order).await.is_err() {
+            self.shared.state.lock().queries.remove(&id);
+            return Err(QueryFailure::Unsent);
+        }
+        answer.await.unwrap_or(Err(QueryFailure::Unsent))
+    }
+}
+
+/// A platform that runs. Share it by `Arc`.
+pub struct Gb28181 {
+    line: Line,
     ports: Arc<PortPool>,
     ssrcs: Arc<SsrcPool>,
-    next: AtomicU64,
+    /// Minutes east of Greenwich of the devices' clocks.
+    utc_offset: i16,
     local: SocketAddr,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -261,6 +286,7 @@ impl Gb28181 {
         let (orders, receiver) = mpsc::channel(MAX_ORDERS);
         let shared = Arc::new(Shared { state: Mutex::default(), notices: broadcast::channel(MAX_NOTICES).0 });
         let ssrcs = SsrcPool::new(&settings.domain);
+        let utc_offset = settings.utc_offset;
         let platform = Platform::new(settings, tokio::time::Instant::now().into_std(), SystemTime::now());
         let driven = Driven { platform, shared: shared.clone() };
         let of_task = shared.clone();
@@ -269,11 +295,10 @@ impl Gb28181 {
             of_task.state.lock().load = Some(driven.platform.load());
         });
         Ok(Arc::new(Self {
-            orders,
-            shared,
+            line: Line { orders, shared, next: Arc::new(AtomicU64::new(1)) },
             ports,
             ssrcs,
-            next: AtomicU64::new(1),
+            utc_offset,
             local,
             task: Mutex::new(Some(task)),
         }))
@@ -284,27 +309,32 @@ impl Gb28181 {
         self.local
     }
 
+    /// Minutes east of Greenwich of the devices' clocks.
+    pub fn utc_offset(&self) -> i16 {
+        self.utc_offset
+    }
+
     /// Alarms, positions, changes: everything that is not the answer to something.
     pub fn notices(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.shared.notices.subscribe()
+        self.line.shared.notices.subscribe()
     }
 
     pub fn device(&self, code: &Code) -> Option<Known> {
-        self.shared.state.lock().devices.get(code).cloned()
+        self.line.shared.state.lock().devices.get(code).cloned()
     }
 
     /// Something of each device; `read` is called under the lock that the signalling takes, so it must be short.
     pub fn of_each<T>(&self, read: impl Fn(&Known) -> T) -> Vec<T> {
-        self.shared.state.lock().devices.values().map(read).collect()
+        self.line.shared.state.lock().devices.values().map(read).collect()
     }
 
     pub fn online(&self) -> usize {
-        self.shared.state.lock().devices.values().filter(|known| known.device.online).count()
+        self.line.shared.state.lock().devices.values().filter(|known| known.device.online).count()
     }
 
     /// Calls that somebody holds.
     pub fn calls(&self) -> usize {
-        self.shared.state.lock().calls.len()
+        self.line.shared.state.lock().calls.len()
     }
 
     /// Asks a device, about itself or one of its channels.
@@ -315,9 +345,9 @@ impl Gb28181 {
         command: &'static str,
         fields: Vec<(String, String)>,
     ) -> Result<Answer, QueryFailure> {
-        let id = QueryId(self.number());
+        let id = QueryId(self.line.number());
         let order = Order::Query { id, device: device.clone(), target: target.clone(), command, fields };
-        self.ask(id, order).await
+        self.line.ask(id, order).await
     }
 
     /// Tells a device to do something; `answered` where the standard has it say what came of it.
@@ -328,14 +358,14 @@ impl Gb28181 {
         fields: Vec<Field>,
         answered: bool,
     ) -> Result<Answer, QueryFailure> {
-        let id = QueryId(self.number());
+        let id = QueryId(self.line.number());
         let order = Order::Control { id, device: device.clone(), target: target.clone(), fields, answered };
-        self.ask(id, order).await
+        self.line.ask(id, order).await
     }
 
     /// Asks for the catalog anew; it comes as a notice.
     pub async fn refresh(&self, device: &Code) {
-        let _ = self.orders.send(Order::Refresh { device: device.clone() }).await;
+        let _ = self.line.orders.send(Order::Refresh { device: device.clone() }).await;
     }
 
     /// Calls a channel; its media is there once this returns.
@@ -348,10 +378,10 @@ impl Gb28181 {
     ) -> Result<Session, OpenError> {
         let ssrc = self.ssrcs.take(!matches!(what, What::Live { .. })).ok_or(OpenError::NoSsrc)?;
         let mut receiver = listen(&self.ports, carriage, ssrc.value())?;
-        let id = CallId(self.number());
+        let id = CallId(self.line.number());
         let (sender, mut news) = mpsc::unbounded_channel();
-        self.shared.state.lock().calls.insert(id, sender);
-        let hang_up = HangUp { id, orders: self.orders.clone(), shared: self.shared.clone() };
+        self.line.shared.state.lock().calls.insert(id, sender);
+        let hang_up = HangUp { id, line: self.line.clone() };
         let order = CallOrder {
             device: device.clone(),
             channel: channel.clone(),
@@ -360,7 +390,7 @@ impl Gb28181 {
             port: receiver.port(),
             ssrc: ssrc.as_str().to_owned(),
         };
-        self.orders.send(Order::Call { id, order: Box::new(order) }).await.map_err(|_| OpenError::Ended)?;
+        self.line.orders.send(Order::Call { id, order: Box::new(order) }).await.map_err(|_| OpenError::Ended)?;
         loop {
             match news.recv().await.ok_or(OpenError::Ended)? {
                 CallNews::Up(description, from) => {
@@ -377,46 +407,31 @@ impl Gb28181 {
     /// Ends the signalling, and says what was left over. Calls should have ended before.
     pub async fn end(&self) -> Option<Load> {
         let task = self.task.lock().take();
-        let _ = self.orders.send(Order::End).await;
+        let _ = self.line.orders.send(Order::End).await;
         if let Some(task) = task {
             let _ = tokio::time::timeout(Duration::from_secs(3), task).await;
         }
-        self.shared.state.lock().load
-    }
-
-    async fn ask(&self, id: QueryId, order: Order) -> Result<Answer, QueryFailure> {
-        let (sender, answer) = oneshot::channel();
-        self.shared.state.lock().queries.insert(id, sender);
-        if self.orders.send(order).await.is_err() {
-            self.shared.state.lock().queries.remove(&id);
-            return Err(QueryFailure::Unsent);
-        }
-        answer.await.unwrap_or(Err(QueryFailure::Unsent))
-    }
-
-    fn number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
+        self.line.shared.state.lock().load
     }
 }
 
 /// Ends the call when it is dropped.
 struct HangUp {
     id: CallId,
-    orders: mpsc::Sender<Order>,
-    shared: Arc<Shared>,
+    line: Line,
 }
 
 impl Drop for HangUp {
     fn drop(&mut self) {
-        if self.shared.state.lock().calls.remove(&self.id).is_none() {
+        if self.line.shared.state.lock().calls.remove(&self.id).is_none() {
             // It is over already.
             return;
         }
         let order = Order::HangUp { call: self.id };
-        if let Err(mpsc::error::TrySendError::Full(order)) = self.orders.try_send(order)
+        if let Err(mpsc::error::TrySendError::Full(order)) = self.line.orders.try_send(order)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let orders = self.orders.clone();
+            let orders = self.line.orders.clone();
             runtime.spawn(async move {
                 let _ = orders.send(order).await;
             });
@@ -452,8 +467,28 @@ impl Session {
         self.receiver.counts()
     }
 
-    /// Steers a playback (MANSRTSP).
-    pub async fn steer(&self, body: String) {
-        let _ = self.hang_up.orders.send(Order::Steer { call: self.hang_up.id, body }).await;
+    /// How often its pictures went on from elsewhere in time.
+    pub fn jumps(&self) -> u32 {
+        self.receiver.jumps()
+    }
+
+    /// By which the recording that it plays is steered.
+    pub fn steer(&self) -> Steer {
+        Steer { call: self.hang_up.id, line: self.hang_up.line.clone() }
+    }
+}
+
+/// Tells a device that plays a recording how to.
+#[derive(Clone)]
+pub struct Steer {
+    call: CallId,
+    line: Line,
+}
+
+impl Steer {
+    /// The device took it, which does not mean that it does it.
+    pub async fn tell(&self, steering: Steering) -> Result<(), QueryFailure> {
+        let id = QueryId(self.line.number());
+        self.line.ask(id, Order::Steer { id, call: self.call, steering }).await.map(|_| ())
     }
 }

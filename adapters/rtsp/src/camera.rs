@@ -289,6 +289,10 @@ impl Task {
                         self.set_live();
                         self.packet(stream, payload_type, |pipe| pipe.sound(timestamp, payload));
                     }
+                    Received::Still => {
+                        last_packet = Instant::now();
+                        self.set_live();
+                    }
                 },
                 () = self.turn() => {
                     if self.ended || !self.recipe.enabled || self.recipe.target.as_ref() != Ok(target) {

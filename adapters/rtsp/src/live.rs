@@ -155,6 +155,7 @@ impl Device {
                         payload,
                     });
                 }
+                DeviceItem::Still => return Ok(Received::Still),
                 DeviceItem::Sound { .. } | DeviceItem::Refused(_) => {}
             }
         }
@@ -196,7 +197,7 @@ fn plan(items: &[DeviceItem]) -> Plan {
                 let codec = (*name).to_owned();
                 plan.refused_audio = Some(AudioDescription { codec, rate: 0, channels: 0, note: "codec".into() });
             }
-            DeviceItem::Picture { .. } | DeviceItem::Sound { .. } => {}
+            DeviceItem::Picture { .. } | DeviceItem::Sound { .. } | DeviceItem::Still => {}
         }
     }
     plan

@@ -15,6 +15,7 @@ use crate::reason::{Failure, Reason};
 use crate::session::{Target, Transport};
 use crate::status::{CameraState, Status};
 use parking_lot::Mutex;
+use rongtong_media_core::device::Lender;
 use rongtong_media_core::ids::RoomName;
 use rongtong_media_core::room::{LeaveReason, Room, RoomError, RoomHold, RoomOptions, Rooms, RoomsEvent};
 use rongtong_platform::crypto::Keys;
@@ -45,6 +46,8 @@ pub struct Cameras {
 struct Running {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
+    /// It is nobody's camera: see [`Lender`].
+    lent: bool,
 }
 
 impl Cameras {
@@ -167,6 +170,10 @@ impl Cameras {
             shared.change(|desired| desired.recipe = recipe);
             return;
         }
+        self.begin(&row.id, recipe, false);
+    }
+
+    fn begin(&self, id: &str, recipe: Recipe, lent: bool) {
         let me = self.me.clone();
         let taken_out = Box::new(move |camera: &str, room: &RoomName| {
             let (me, camera, room) = (me.clone(), camera.to_owned(), room.clone());
@@ -177,7 +184,7 @@ impl Cameras {
                 }
             });
         });
-        let shared = Shared::new(row.id.clone(), recipe, taken_out);
+        let shared = Shared::new(id.to_owned(), recipe, taken_out);
         let task = tokio::spawn(camera::run(
             shared.clone(),
             self.rooms.clone(),
@@ -185,7 +192,7 @@ impl Cameras {
             self.metrics.clone(),
             self.openers.clone(),
         ));
-        self.running.lock().insert(row.id.clone(), Running { shared, task });
+        self.running.lock().insert(id.to_owned(), Running { shared, task, lent });
     }
 
     /// Ends a camera's task; it leaves its rooms.
@@ -263,6 +270,12 @@ impl Cameras {
         }
     }
 
+    /// What a lent camera is called; `None` for all others.
+    pub(crate) fn lent_name(&self, id: &str) -> Option<String> {
+        let running = self.running.lock();
+        running.get(id).filter(|running| running.lent).map(|running| running.shared.recipe().name)
+    }
+
     fn shared(&self, id: &str) -> Option<Arc<Shared>> {
         self.running.lock().get(id).map(|running| running.shared.clone())
     }
@@ -293,6 +306,30 @@ impl Cameras {
             let labels = vec![("state", state.as_str().to_owned())];
             self.by_state.get_or_create(&labels).set(self.count(state) as i64);
         }
+    }
+}
+
+impl Lender for Cameras {
+    fn lend(&self, id: &str, name: &str, address: &str) {
+        let target = match CameraUrl::parse(address) {
+            Ok((url, _)) => Ok(Target { url, credentials: None, transport: Transport::Udp }),
+            Err(error) => Err(Failure::new(Reason::Internal, error.to_string())),
+        };
+        self.begin(id, Recipe { name: name.to_owned(), target, keep: false, enabled: true }, true);
+    }
+
+    fn take_back(&self, id: &str) {
+        let (me, id) = (self.me.clone(), id.to_owned());
+        tokio::spawn(async move {
+            if let Some(me) = me.upgrade() {
+                me.remove(&id).await;
+            }
+        });
+    }
+
+    fn failure(&self, id: &str) -> Option<(&'static str, String)> {
+        let failure = self.status(id)?.failure?;
+        Some((failure.reason.code(), failure.detail))
     }
 }
 

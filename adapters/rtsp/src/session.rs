@@ -114,6 +114,8 @@ pub enum Received {
         timestamp: u32,
         payload: Bytes,
     },
+    /// It stands still because it was told so.
+    Still,
 }
 
 /// A session that plays. Dropping it ends it.

@@ -73,11 +73,13 @@ pub struct Timeline {
     arrived: Option<Instant>,
     /// Unwrapped, ticks of 90 kHz.
     now: i64,
+    jumps: u32,
 }
 
 impl Timeline {
     /// The time of the next picture or sound, ticks of 90 kHz, wrapping as RTP does.
     pub fn next(&mut self, pts: Option<u64>, rtp: u32, arrival: Instant) -> u32 {
+        let knew_pts = self.pts.last.is_some() && self.pts.trust == Trust::Ticks;
         let by_pts = self.pts.step(pts, 33, arrival);
         let by_rtp = self.rtp.step(Some(rtp.into()), 32, arrival);
         let step = match self.arrived {
@@ -90,9 +92,20 @@ impl Timeline {
                 if elapsed == 0 { USUAL_STEP } else { elapsed.min(MAX_STEP) }
             }),
         };
+        if let Some(before) = self.arrived {
+            let elapsed = arrival.saturating_duration_since(before).as_micros() as i64 * 9 / 100;
+            // Also at eight times its speed a stream goes no faster.
+            let leaps = step > elapsed * 8 + 90_000 || step < -45_000;
+            self.jumps += u32::from(leaps || (knew_pts && pts.is_some() && by_pts.is_none()));
+        }
         self.arrived = Some(arrival);
         self.now += step;
         self.now as u32
+    }
+
+    /// How often the stream went on from elsewhere, as it does when a recording is played from another place.
+    pub fn jumps(&self) -> u32 {
+        self.jumps
     }
 }
 
@@ -123,6 +136,20 @@ mod tests {
     fn the_streams_own_times_go_first() {
         let times = run(|n| (Some(((1 << 33) - 36_000 + n * 3_600) & ((1 << 33) - 1)), n as u32 * 40), 100);
         assert_eq!(times, (0..100).map(|n| n * 3_600).collect::<Vec<_>>(), "also where they wrap");
+    }
+
+    #[test]
+    fn jumps_are_counted() {
+        let (start, mut timeline) = (Instant::now(), Timeline::default());
+        let places = [0, 3_600, 7_200, 900_000, 903_600, 0, 3_600, 90 * 90_000, 90 * 90_000 + 3_600u64];
+        let counted: Vec<u32> = (0..)
+            .zip(places)
+            .map(|(n, pts)| {
+                timeline.next(Some(pts), n * 3_600, start + Duration::from_millis(40) * n);
+                timeline.jumps()
+            })
+            .collect();
+        assert_eq!(counted, [0, 0, 0, 1, 1, 2, 2, 3, 3], "forward, back to the beginning, beyond what is plausible");
     }
 
     #[test]

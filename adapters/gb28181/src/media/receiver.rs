@@ -141,6 +141,11 @@ impl Receiver {
         self.unwrapper.counts()
     }
 
+    /// How often its pictures went on from elsewhere in time.
+    pub fn jumps(&self) -> u32 {
+        self.unwrapper.jumps()
+    }
+
     /// Waits until something came, and appends what it is. Nothing may be appended. Cancel-safe.
     pub async fn receive(&mut self, out: &mut Vec<Item>) -> Result<(), MediaError> {
         let deadline = self.unwrapper.next_deadline();

@@ -98,6 +98,11 @@ impl Unwrapper {
         self.counts
     }
 
+    /// How often its pictures went on from elsewhere.
+    pub fn jumps(&self) -> u32 {
+        self.video_time.jumps()
+    }
+
     /// What the answer says, once it is there.
     pub fn describe(&mut self, agreed: Option<u32>, described: Vec<(u8, String)>) {
         (self.agreed, self.described) = (agreed.or(self.agreed), described);

@@ -1,7 +1,8 @@
 //! Media calls: live, playback, download. A dialog of our own, since devices leave out tags, Contacts, and more.
 
-use super::{Event, Platform, Purpose, reason};
+use super::{Event, Platform, Purpose, QueryFailure, QueryId, reason};
 use crate::id::Code;
+use crate::mansrtsp::Steering;
 use rongtong_sip::message::{Heads, Method, Request, Response, status};
 use rongtong_sip::net::Peer;
 use rongtong_sip::sdp::{Media, Session};
@@ -99,6 +100,8 @@ pub(super) struct Call {
     /// Where it wants what follows.
     target: String,
     cseq: u32,
+    /// Bodies of MANSRTSP that were sent.
+    steered: u32,
     pub deadline: Option<Instant>,
     /// Its end was told, and only the signalling goes on.
     told: bool,
@@ -131,6 +134,7 @@ impl Platform {
             order,
             peer,
             cseq: 1,
+            steered: 0,
             deadline: Some(now + RING_FOR),
             told: false,
         };
@@ -233,16 +237,22 @@ impl Platform {
         }
     }
 
-    /// A body of MANSRTSP in the call.
-    pub(super) fn steer(&mut self, now: Instant, id: CallId, body: &str) {
-        let Some(call) = self.calls.get_mut(&id).filter(|call| matches!(call.state, State::Up)) else { return };
+    /// By a body in the call.
+    pub(super) fn steer(&mut self, now: Instant, query: QueryId, id: CallId, steering: Steering) {
+        let Some(call) = self.calls.get_mut(&id).filter(|call| matches!(call.state, State::Up)) else {
+            return self.not_answered(Some(query), QueryFailure::Unsent);
+        };
+        let device = self.devices.get(&call.order.device);
+        let edition = device.map(|device| device.edition).unwrap_or_default();
         call.cseq += 1;
+        call.steered += 1;
         let mut info = in_dialog(call, Method::Info);
         info.add("Content-Type", "Application/MANSRTSP");
-        info.body = body.as_bytes().to_vec();
-        let peer = call.peer;
+        info.body = steering.encode(call.steered, edition).into_bytes();
+        // Where the device is by now.
+        let peer = device.map_or(call.peer, |device| device.peer);
         let client = self.sip.request(now, peer, info);
-        self.purposes.insert(client, Purpose::Steer);
+        self.purposes.insert(client, Purpose::Steer(query));
     }
 
     fn send_bye(&mut self, now: Instant, id: CallId) {

@@ -18,6 +18,7 @@ pub use device::{Device, Edition};
 pub use queries::{Answer, QueryFailure, QueryId};
 
 use crate::id::Code;
+use crate::mansrtsp::Steering;
 use crate::messages::{Alarm, CatalogChange, Channel, DeviceInfo, Position};
 use crate::xml::Element;
 use bytes::Bytes;
@@ -123,10 +124,11 @@ pub enum Order {
         id: CallId,
         order: Box<CallOrder>,
     },
-    /// Steers a playback: a body of MANSRTSP.
+    /// Steers a playback.
     Steer {
+        id: QueryId,
         call: CallId,
-        body: String,
+        steering: Steering,
     },
     HangUp {
         call: CallId,
@@ -223,7 +225,7 @@ enum Purpose {
     Query(u32),
     Invite(CallId),
     Bye,
-    Steer,
+    Steer(QueryId),
 }
 
 pub struct Platform {
@@ -334,6 +336,10 @@ impl Platform {
             Some(Purpose::Query(sn)) if code >= 300 => self.query_refused(sn, code),
             Some(Purpose::Query(sn)) if code >= 200 => self.query_taken(now, sn),
             Some(Purpose::Invite(call)) => self.invite_answered(now, call, id, response),
+            Some(Purpose::Steer(query)) if code >= 300 => {
+                self.not_answered(Some(query), QueryFailure::Refused(code));
+            }
+            Some(Purpose::Steer(query)) if code >= 200 => self.taken(query),
             _ => {}
         }
     }
@@ -342,7 +348,8 @@ impl Platform {
         match self.purposes.remove(&id) {
             Some(Purpose::Query(sn)) => self.query_unsent(sn, failure),
             Some(Purpose::Invite(call)) => self.invite_failed(now, call, failure),
-            Some(Purpose::Bye | Purpose::Steer) | None => {}
+            Some(Purpose::Steer(query)) => self.not_answered(Some(query), QueryFailure::Unsent),
+            Some(Purpose::Bye) | None => {}
         }
     }
 
@@ -414,7 +421,7 @@ impl Engine for Platform {
             }
             Order::Refresh { device } => self.ask_all(now, &device),
             Order::Call { id, order } => self.call(now, id, *order),
-            Order::Steer { call, body } => self.steer(now, call, &body),
+            Order::Steer { id, call, steering } => self.steer(now, id, call, steering),
             Order::HangUp { call } => self.hang_up(now, call),
             Order::Forget { device } => self.forget(now, &device),
             Order::End => {

@@ -143,10 +143,16 @@ impl Platform {
         self.queries.insert(sn, query);
     }
 
-    fn not_answered(&mut self, id: Option<QueryId>, failure: QueryFailure) {
+    pub(super) fn not_answered(&mut self, id: Option<QueryId>, failure: QueryFailure) {
         if let Some(id) = id {
             self.events.push_back(Event::NotAnswered { id, failure });
         }
+    }
+
+    /// What needs no more than to be taken was taken.
+    pub(super) fn taken(&mut self, id: QueryId) {
+        let answer = Answer { root: Element::default(), items: Vec::new(), whole: true };
+        self.events.push_back(Event::Answered { id, answer });
     }
 
     pub(super) fn query_refused(&mut self, sn: u32, code: u16) {
@@ -169,8 +175,7 @@ impl Platform {
             && let Some(query) = self.queries.remove(&sn)
             && let Some(id) = query.id
         {
-            let answer = Answer { root: Element::default(), items: Vec::new(), whole: true };
-            self.events.push_back(Event::Answered { id, answer });
+            self.taken(id);
         } else if let Some(query) = self.queries.get_mut(&sn).filter(|query| query.root.is_none()) {
             query.deadline = now + self.settings.answer_within;
         }

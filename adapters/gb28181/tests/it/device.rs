@@ -45,10 +45,18 @@ pub async fn platform_with(change: impl FnOnce(&mut Settings)) -> Bench {
         _ => Secret::Refused,
     });
     let mut settings = Settings::new(code(PLATFORM), address, secrets);
+    settings.utc_offset = local_offset();
     change(&mut settings);
     let first = NEXT_RANGE.fetch_add(100, Ordering::Relaxed);
     let ports = PortPool::resting(first..=first + 99, Duration::ZERO).unwrap();
     Bench { platform: Gb28181::start(settings, sockets, ports.clone()).unwrap(), ports }
+}
+
+/// Minutes east of Greenwich of this machine's clock, which is the devices'.
+fn local_offset() -> i16 {
+    let said = Command::new("date").arg("+%z").output().unwrap().stdout;
+    let said: i16 = String::from_utf8(said).unwrap().trim().parse().unwrap();
+    said / 100 * 60 + said % 100
 }
 
 pub fn config(bench: &Bench, transport: Transport) -> Gb28181Config {

@@ -161,7 +161,7 @@ impl fmt::Debug for CameraUrl {
 }
 
 /// Schemes of other adapters, whose addresses hold no passwords.
-const FOREIGN: [&str; 1] = ["gb28181"];
+const FOREIGN: [&str; 2] = ["gb28181", "gb28181-record"];
 
 fn foreign(text: &str) -> Result<Option<Url>, AddressError> {
     let Some((scheme, rest)) = text.split_once("://") else { return Ok(None) };

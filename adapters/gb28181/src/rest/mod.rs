@@ -2,14 +2,18 @@
 //!
 //! Invariant: whatever moves or changes a device is in the audit log; no answer carries a password.
 
+mod playback;
+
 use crate::id::{Code, Kind};
 use crate::messages::Channel;
 use crate::platform::{Field, QueryFailure};
+use crate::playback::Playbacks;
 use crate::ptz::{Focus, Iris, Pan, PtzCommand, Tilt, Zoom};
 use crate::service::{Gb28181, Known};
 use axum::extract::State;
 use http::StatusCode;
 use parking_lot::Mutex;
+use rongtong_media_core::device::Lender;
 use rongtong_platform::Platform;
 use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, invalid_field, said};
 use rongtong_platform::web::{Permission, Principal};
@@ -28,6 +32,8 @@ pub struct Gb28181Api {
     pub platform: Arc<Platform>,
     /// `None` where it is switched off.
     pub gb28181: Option<Arc<Gb28181>>,
+    playbacks: Option<Arc<Playbacks>>,
+    lender: Arc<dyn Lender>,
     /// Channels that move, with a number for each order.
     moving: Mutex<HashMap<(Code, Code), u64>>,
 }
@@ -42,6 +48,9 @@ pub fn routes(api: Arc<Gb28181Api>) -> OpenApiRouter {
         .routes(routes!(read))
         .routes(routes!(refresh))
         .routes(routes!(ptz))
+        .routes(routes!(playback::recordings))
+        .routes(routes!(playback::play))
+        .routes(routes!(playback::read, playback::steer, playback::end))
         .with_state(api)
 }
 
@@ -347,8 +356,18 @@ async fn ptz(
 }
 
 impl Gb28181Api {
-    pub fn new(platform: Arc<Platform>, gb28181: Option<Arc<Gb28181>>) -> Arc<Self> {
-        Arc::new(Self { platform, gb28181, moving: Mutex::default() })
+    pub fn new(
+        platform: Arc<Platform>,
+        gb28181: Option<Arc<Gb28181>>,
+        playbacks: Option<Arc<Playbacks>>,
+        lender: Arc<dyn Lender>,
+    ) -> Arc<Self> {
+        Arc::new(Self { platform, gb28181, playbacks, lender, moving: Mutex::default() })
+    }
+
+    fn playbacks(&self) -> Result<&Arc<Playbacks>, Problem> {
+        self.service()?;
+        self.playbacks.as_ref().ok_or_else(|| Problem::internal("playbacks are missing"))
     }
 
     /// Sees to it that a movement ends.

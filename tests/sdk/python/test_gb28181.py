@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import os
 import pathlib
 import time
@@ -21,7 +22,7 @@ PLAYER = pathlib.Path(BINARY or "/").parent / "examples" / "gb28181_device"
 class Device:
     """The program `gb28181_device`, with what it says."""
 
-    async def start(self, folder: pathlib.Path, sip: int):
+    async def start(self, folder: pathlib.Path, sip: int, recordings: pathlib.Path | None = None):
         stream = folder / "pictures.ts"
         source = "testsrc2=s=640x360:r=25:d=4"
         encode = "-c:v libx264 -preset ultrafast -g 50 -bf 0 -pix_fmt yuv420p -f mpegts".split()
@@ -45,7 +46,10 @@ protocol_version = "3.0"
         )
         self.said = folder / "device.log"
         with open(self.said, "wb") as log:
-            self.process = await asyncio.create_subprocess_exec(PLAYER, config, stream, stdout=log, stderr=log)
+            shelf = [recordings] if recordings else []
+            # Its clock shows the time of the platform's devices.
+            clock = {**os.environ, "TZ": "CST-8"}
+            self.process = await asyncio.create_subprocess_exec(PLAYER, config, stream, *shelf, stdout=log, stderr=log, env=clock)
         return self
 
     async def end(self):
@@ -54,29 +58,34 @@ protocol_version = "3.0"
         await self.process.wait()
 
 
-@pytest.mark.skipif(not BINARY or not os.access(PLAYER, os.X_OK), reason="the server and gb28181_device are not built")
+IS_BUILT = pytest.mark.skipif(not BINARY or not os.access(PLAYER, os.X_OK), reason="the server and gb28181_device are not built")
+
+
+def gate(sip: int) -> str:
+    return f'[gb28181]\nenabled = true\nlisten = "127.0.0.1:{sip}"\npassword = "{PASSWORD}"\nkeepalive_seconds = 5\n'
+
+
+async def registered(api: Api) -> list:
+    end = time.time() + 15
+    while True:
+        known = await api("GET", "/gb28181/devices")
+        if any(found["online"] and found["complete"] and found["name"] for found in known):
+            return known
+        assert time.time() < end, f"not registered: {known}"
+        await asyncio.sleep(0.1)
+
+
+@IS_BUILT
 def test_a_device_is_listed_steered_and_seen(tmp_path, run):
     sip = free_port()
-    machine = Machine(
-        tmp_path,
-        after=f'[gb28181]\nenabled = true\nlisten = "127.0.0.1:{sip}"\npassword = "{PASSWORD}"\nkeepalive_seconds = 5\n',
-    )
+    machine = Machine(tmp_path, after=gate(sip))
 
     async def story():
         await machine.start()
         device = await Device().start(tmp_path, sip)
         try:
             async with Api(machine, tmp_path) as api, contextlib.AsyncExitStack() as people:
-                known = []
-
-                async def listed():
-                    known[:] = await api("GET", "/gb28181/devices")
-                    return any(found["online"] and found["complete"] and found["name"] for found in known)
-
-                end = time.time() + 15
-                while not await listed():
-                    assert time.time() < end, f"not registered: {known}"
-                    await asyncio.sleep(0.1)
+                known = await registered(api)
                 assert [(found["code"], found["name"], found["edition"]) for found in known] == [(DEVICE, "东门半球", "2022")]
                 detail = await api("GET", f"/gb28181/devices/{DEVICE}")
                 channel = next(found for found in detail["channels"] if found["url"])
@@ -130,6 +139,119 @@ def test_a_device_is_listed_steered_and_seen(tmp_path, run):
                     assert time.time() < end, camera
                     await asyncio.sleep(0.2)
                 assert camera["state_reason"] in ("silent", "offline", "timeout", "closed"), camera
+        finally:
+            await device.end()
+            machine.terminate()
+
+    run(story())
+
+
+RECORDED = 1_790_000_000
+PERIOD = {"from": "2026-09-21T14:13:00Z", "to": "2026-09-21T14:16:00Z"}
+
+
+def at(second: float) -> str:
+    moment = datetime.datetime.fromtimestamp(RECORDED + second, datetime.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def second_of(text: str) -> float:
+    return datetime.datetime.fromisoformat(text).timestamp() - RECORDED
+
+
+@IS_BUILT
+def test_what_a_device_has_recorded_is_seen_and_steered(tmp_path, run):
+    """Recorded are 12 seconds, and 4 more a minute later; seen they are in a browser's way, by the LiveKit SDK."""
+    sip = free_port()
+    machine = Machine(tmp_path, after=gate(sip))
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+
+    async def story():
+        source = "testsrc2=s=640x360:r=25:d=4"
+        encode = "-c:v libx264 -preset ultrafast -g 25 -bf 0 -pix_fmt yuv420p -f h264".split()
+        for begin in (0, 4, 8, 60):
+            file = shelf / f"{(RECORDED + begin) * 1000}-{(RECORDED + begin + 4) * 1000}.h264"
+            made = await asyncio.create_subprocess_exec("ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, *encode, file)
+            assert await made.wait() == 0
+        await machine.start()
+        device = await Device().start(tmp_path, sip, shelf)
+        try:
+            async with Api(machine, tmp_path) as api, contextlib.AsyncExitStack() as people:
+                await registered(api)
+                channel = f"/gb28181/devices/{DEVICE}/channels/{DEVICE}"
+                listed = await api("GET", f"{channel}/recordings?from={PERIOD['from']}&to={PERIOD['to']}")
+                assert listed["complete"] and [second_of(found["from"]) for found in listed["items"]] == [0, 4, 8, 60]
+
+                playback = await api("POST", f"{channel}/playbacks", **PERIOD)
+                path = f"/gb28181/playbacks/{playback['id']}"
+                spans = [(second_of(span["from"]), second_of(span["to"])) for span in playback["spans"]]
+                assert spans == [(0, 12), (60, 64)], spans
+                seat = await api("POST", f"/cameras/{playback['id']}/preview")
+                person, got = rtc.Room(), asyncio.get_running_loop().create_future()
+                person.on("track_subscribed", lambda track, *_: got.done() or got.set_result(track))
+                await person.connect(machine.site.url, seat["token"], rtc.RoomOptions(connect_timeout=10))
+                people.push_async_callback(person.disconnect)
+                stream = rtc.VideoStream(await asyncio.wait_for(got, 20))
+                shown = []
+
+                async def watch():
+                    async for _ in stream:
+                        shown.append(time.time())
+
+                watching = asyncio.create_task(watch())
+
+                async def state(what: str, so, seconds: float = 15):
+                    end = time.time() + seconds
+                    while not so(now := await api("GET", path)):
+                        assert time.time() < end, f"not within {seconds} s: {what}: {now}"
+                        await asyncio.sleep(0.1)
+                    return now
+
+                begun = time.time()
+                await state("three seconds", lambda now: second_of(now["position"]) >= 3)
+                await asyncio.sleep(0.3)
+                print(f"{len(shown)} pictures and {second_of((await api('GET', path))['position']):.1f} s in {time.time() - begun:.1f} s")
+                assert len(shown) >= 50
+
+                # This device takes the order and plays on, so that it is hung up.
+                await api("PATCH", path, paused=True)
+                await state("a pause", lambda now: now["state"] == "paused")
+                await asyncio.sleep(3)
+                paused, before = await api("GET", path), len(shown)
+                await asyncio.sleep(1)
+                assert len(shown) == before and (await api("GET", path))["position"] == paused["position"]
+                await api("PATCH", path, paused=False)
+                await until("pictures again", lambda: len(shown) > before + 20)
+                assert abs(second_of((await state("goes on", lambda now: now["state"] == "playing"))["position"]) - second_of(paused["position"])) < 4
+
+                await api("PATCH", path, position=at(61))
+                await state("the last seconds", lambda now: second_of(now["position"]) >= 62)
+                before = len(shown)
+                await until("pictures from there", lambda: len(shown) > before + 10)
+                ended = await state("the end", lambda now: now["state"] == "ended")
+                assert second_of(ended["position"]) == 64 and ended["reason"] is None
+                watching.cancel()
+                await stream.aclose()
+
+                for path, body, status in (
+                    (f"{channel}/playbacks", {"from": at(20), "to": at(40)}, 404),
+                    (f"{channel}/playbacks", {"from": at(40), "to": at(20)}, 422),
+                    (f"{channel}/playbacks", {"from": at(0), "to": at(8 * 86_400)}, 422),
+                    (f"/gb28181/devices/{DEVICE}/channels/nobody/playbacks", PERIOD, 404),
+                ):
+                    with pytest.raises(AssertionError, match=f": {status} "):
+                        await api("POST", path, **body)
+                for body in ({"speed": 3.0}, {"position": at(-600)}, {"position": "yesterday"}):
+                    with pytest.raises(AssertionError, match=": 422 "):
+                        await api("PATCH", f"/gb28181/playbacks/{playback['id']}", **body)
+                # It is no camera that somebody could keep.
+                with pytest.raises(AssertionError, match=": 422 "):
+                    await api("POST", "/cameras", name="x", url=f"gb28181-record://{playback['id']}")
+                await api("DELETE", f"/gb28181/playbacks/{playback['id']}")
+                for method, path in (("GET", f"/gb28181/playbacks/{playback['id']}"), ("POST", f"/cameras/{playback['id']}/preview")):
+                    with pytest.raises(AssertionError, match=": 404 "):
+                        await api(method, path)
         finally:
             await device.end()
             machine.terminate()

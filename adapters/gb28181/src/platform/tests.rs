@@ -22,6 +22,8 @@ struct Thing {
     /// It takes INVITEs and answers nothing.
     mute: bool,
     channels: usize,
+    /// Bodies of INFO.
+    steered: Vec<String>,
 }
 
 impl Thing {
@@ -39,6 +41,7 @@ impl Thing {
             calls: vec![],
             mute: false,
             channels: 1,
+            steered: vec![],
         }
     }
 
@@ -112,6 +115,7 @@ impl Thing {
                     }
                     Method::Bye => self.calls.retain(|call| call != asked.call_id()),
                     Method::Ack => return vec![],
+                    Method::Info => self.steered.push(String::from_utf8(asked.body.clone()).unwrap()),
                     _ => {}
                 }
                 answers.push(encode(&Message::Response(response)).to_vec());
@@ -365,6 +369,35 @@ fn every_call_ends_on_both_sides() {
     let load = world.platform.load();
     assert_eq!((load.calls, load.clients, load.queries), (0, 0, 0));
     assert!(world.platform.dialogs.is_empty() && world.platform.purposes.is_empty());
+}
+
+#[test]
+fn a_playback_is_steered_in_its_call() {
+    let mut world = World::new(1, 30, |_| {});
+    world.run(Duration::from_secs(2));
+    let call = world.call(1, 0);
+    let steer = |id: u64, call: CallId, steering: Steering| Order::Steer { id: QueryId(id), call, steering };
+    world.order(steer(11, call, Steering::Pause));
+    world.order(steer(12, call, Steering::Play { speed: 2.0, from: Some(30) }));
+    world.order(steer(13, CallId(99), Steering::Pause));
+    world.run(Duration::from_secs(1));
+    let answered = |id: u64, world: &World| {
+        world.count(|event| matches!(event, Event::Answered { id: QueryId(its), .. } if *its == id))
+    };
+    assert_eq!((answered(11, &world), answered(12, &world), answered(13, &world)), (1, 1, 0));
+    let refused = Event::NotAnswered { id: QueryId(13), failure: QueryFailure::Unsent };
+    assert_eq!(world.count(|event| *event == refused), 1);
+    let said = &world.things.values().next().unwrap().steered;
+    assert_eq!(said.len(), 2);
+    assert!(said[0].starts_with("PAUSE ") && said[0].contains("CSeq: 1\r\n"), "{said:?}");
+    assert!(said[1].contains("Scale: 2.000000\r\nRange: npt=30-\r\n") && said[1].contains("CSeq: 2\r\n"), "{said:?}");
+    // A device that says nothing is waited for, and then given up.
+    world.cut = true;
+    world.order(steer(14, call, Steering::Pause));
+    world.run(Duration::from_secs(35));
+    let silent = Event::NotAnswered { id: QueryId(14), failure: QueryFailure::Unsent };
+    assert_eq!(world.count(|event| *event == silent), 1);
+    assert!(world.platform.purposes.is_empty());
 }
 
 #[test]

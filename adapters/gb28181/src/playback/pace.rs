@@ -93,7 +93,6 @@ mod tests {
             pacer.set_speed(speed);
             let pictures: Vec<(u32, u64)> = (0..500)
                 .map(|n| (u32::MAX - 90_000 + 3_600u32.wrapping_mul(n), every * u64::from(n) + u64::from(n % 3) * 9))
-                .map(|(media, ms)| (media, ms))
                 .collect();
             for step in steps(&mut pacer, start, &pictures) {
                 assert_eq!(step as u64, every * 90, "at {speed}");

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { readFile, writeFile } from "node:fs/promises";
+import { link, mkdir, readFile, writeFile } from "node:fs/promises";
 import { createWriteStream } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
@@ -14,6 +14,9 @@ const CODE = "34020000001320000001";
 const SECRET = "gate-secret-1";
 const SHOTS = process.env.RONGTONG_SHOTS;
 let server, chrome, page, device, said;
+
+/** Of the day in which the browser is. */
+const midnight = () => new Date().setHours(0, 0, 0, 0);
 
 before(async () => {
   const sip = 20000 + Math.floor(Math.random() * 9000);
@@ -35,7 +38,17 @@ before(async () => {
   };
   await writeFile(config, Object.entries(lines).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join(""));
   said = join(server.dir, "device.log");
-  device = spawn(join(dirname(binary), "examples/gb28181_device"), [config, stream], { stdio: ["ignore", "pipe", "ignore"] });
+  // It has recorded the first minutes of the day, and a while later a little more.
+  const shelf = join(server.dir, "shelf");
+  await mkdir(shelf);
+  const recording = join(shelf, "one.bin");
+  const annexB = encode.replace("d=4", "d=60").replace("mpegts", "h264");
+  assert.equal(spawnSync("ffmpeg", [...annexB.split(" "), recording]).status, 0);
+  for (const minute of [0, 1, 2, 20]) {
+    const begin = midnight() + minute * 60_000;
+    await link(recording, join(shelf, `${begin}-${begin + 60_000}.h264`));
+  }
+  device = spawn(join(dirname(binary), "examples/gb28181_device"), [config, stream, shelf], { stdio: ["ignore", "pipe", "ignore"], env: { ...process.env, TZ: "CST-8" } });
   device.on("error", (error) => console.error(error));
   device.stdout.pipe(createWriteStream(said));
   chrome = await browser();
@@ -87,4 +100,34 @@ test("a device's channel becomes a camera, is seen and steered", { timeout: 9000
   const before = await stops();
   await server.api("POST", `/gb28181/devices/${CODE}/channels/${CODE}/ptz`, { action: "move", tilt: -50 });
   await until("the server ends it", async () => (await stops()) > before, 15000);
+});
+
+test("what the device recorded is found on the axis, played, and played from elsewhere", { timeout: 90000 }, async () => {
+  await page.goto(`${server.url}/cameras`);
+  await page.locator(".camera-row").getByTestId("camera-menu").click();
+  await page.getByTestId("camera-replay").click();
+  await page.getByText("4 段录像").waitFor({ timeout: 20000 });
+  await look("recorded");
+  await page.getByTestId("playback-start").click();
+  await page.locator('[data-testid="preview-screen"][data-status="picture"]').waitFor({ timeout: 30000 });
+  const position = async () => (await page.getByTestId("playback-position").innerText()).slice(11);
+  await until("it goes on", async () => /^00:00:(0[3-9]|1)/.test(await position()), 20000);
+  await look("playing");
+  // Nearer, so that a minute is something to point at.
+  const axis = page.getByTestId("day-axis");
+  for (let n = 0; n < 6; n++) await page.getByRole("button", { name: "放大时间轴" }).click();
+  const box = await axis.boundingBox();
+  const near = 24 * 60 / 2 ** 6;
+  await axis.click({ position: { x: (box.width * 20.5) / near, y: 30 } });
+  await until("it is where it was told to be", async () => /^00:20:(3[0-9]|4)/.test(await position()), 20000);
+  await until("a picture from there", async () => (await page.getByTestId("preview-screen").getAttribute("data-status")) === "picture", 20000);
+  await page.getByTestId("playback-toggle").click();
+  await page.getByTestId("playback-toggle").and(page.getByLabel("播放", { exact: true })).waitFor();
+  await look("paused");
+  const stands = await position();
+  await sleep(2500);
+  await until("it stands still", async () => (await position()) === (await sleep(700), await position()), 10000);
+  console.log(`# paused at ${stands}, stands at ${await position()}`);
+  await page.getByRole("button", { name: "关闭此对话框" }).click();
+  await until("nothing is played any more", async () => (await page.evaluate(() => window.__rongtong?.room === undefined)));
 });

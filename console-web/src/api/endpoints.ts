@@ -8,6 +8,8 @@ import type {
   CodecPolicy,
   GbDevice,
   GbDeviceDetail,
+  GbPlayback,
+  GbRecordings,
   Page,
   Person,
   Recording,
@@ -59,6 +61,14 @@ export const gb28181 = {
   refresh: (code: string) => post<void>(`/gb28181/devices/${e(code)}/refresh`),
   ptz: (code: string, channel: string, order: Record<string, unknown>) =>
     post<void>(`/gb28181/devices/${e(code)}/channels/${e(channel)}/ptz`, order),
+  recordings: (code: string, channel: string, from: string, to: string) =>
+    get<GbRecordings>(`/gb28181/devices/${e(code)}/channels/${e(channel)}/recordings`, { from, to }),
+  play: (code: string, channel: string, from: string, to: string) =>
+    post<GbPlayback>(`/gb28181/devices/${e(code)}/channels/${e(channel)}/playbacks`, { from, to }),
+  playback: (id: string) => get<GbPlayback>(`/gb28181/playbacks/${e(id)}`),
+  steerPlayback: (id: string, order: { paused?: boolean; speed?: number; position?: string }) =>
+    patch<GbPlayback>(`/gb28181/playbacks/${e(id)}`, order),
+  endPlayback: (id: string) => del(`/gb28181/playbacks/${e(id)}`),
 }
 
 export const cameras = {

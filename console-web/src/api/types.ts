@@ -121,6 +121,26 @@ export interface GbDeviceDetail {
   channels: GbChannel[]
 }
 
+export interface GbRecordings {
+  items: { name: string; path: string; from: string; to: string; kind: string; secret: boolean; bytes: number | null }[]
+  complete: boolean
+}
+
+export interface GbPlayback {
+  /** Also that of the camera it is watched as. */
+  id: string
+  from: string
+  to: string
+  spans: { from: string; to: string }[]
+  state: 'opening' | 'playing' | 'paused' | 'ended'
+  position: string
+  paused: boolean
+  speed: number
+  speed_ignored: boolean
+  reason: string | null
+  detail: string | null
+}
+
 export interface CameraDraft {
   name: string
   url: string

@@ -76,6 +76,10 @@ const en: Messages = {
     title: 'PTZ', up: 'Up', down: 'Down', left: 'Left', right: 'Right', upLeft: 'Up left', upRight: 'Up right', downLeft: 'Down left', downRight: 'Down right',
     in: 'Zoom in', out: 'Zoom out', speed: 'Speed', preset: 'Preset', call: 'Go', set: 'Set',
   },
+  playback: {
+    title: "Device's recordings", day: 'Day', found: '{n} recordings', incomplete: 'The device did not list all; there may be more', kind: { time: 'Schedule', alarm: 'Alarm', manual: 'Manual' }, asking: 'Asking the device what it has recorded', opening: 'Getting the recording from the device',
+    empty: 'The device has recorded nothing that day', emptyHint: "Choose another day, or check the device's schedule.", start: 'Play from the beginning', ended: 'Played to the end', oneSpeed: 'The device has one speed only', nearer: 'Zoom in', farther: 'Zoom out',
+  },
   recordings: {
     title: 'Recordings', kind: { room: 'Room', camera: 'Camera' }, subject: 'Subject', started: 'Started', duration: 'Length', size: 'Size', tracks: 'Tracks',
     state: { recording: 'Recording', finished: 'Finished', recovered: 'Recovered' }, stateHint: { recording: 'Being written', finished: 'Complete', recovered: 'The server stopped abruptly; recovered up to the last fragment' },

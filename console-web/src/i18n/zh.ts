@@ -75,6 +75,10 @@ const zh = {
     title: '云台', up: '向上', down: '向下', left: '向左', right: '向右', upLeft: '左上', upRight: '右上', downLeft: '左下', downRight: '右下',
     in: '放大', out: '缩小', speed: '速度', preset: '预置位', call: '调用', set: '设置',
   },
+  playback: {
+    title: '设备录像', day: '日期', found: '{n} 段录像', incomplete: '设备没有报全，可能还有其他录像', kind: { time: '定时', alarm: '报警', manual: '手动' }, asking: '正在向设备查询录像', opening: '正在从设备调取录像',
+    empty: '这一天设备没有录像', emptyHint: '请选择其他日期，或检查设备的录像计划。', start: '从头播放', ended: '已播放完毕', oneSpeed: '设备不支持倍速，按原速播放', nearer: '放大时间轴', farther: '缩小时间轴',
+  },
   recordings: {
     title: '录像', kind: { room: '会商', camera: '摄像机' }, subject: '对象', started: '开始时间', duration: '时长', size: '大小', tracks: '轨道',
     state: { recording: '录制中', finished: '已完成', recovered: '断电后恢复' }, stateHint: { recording: '正在写入', finished: '完整', recovered: '上次异常中断，已恢复到最后一个片段' },

@@ -9,7 +9,7 @@ use rongtong_platform::config;
 use rongtong_platform::problem::{Problem, said};
 use rongtong_platform::store::rooms;
 use rongtong_recorder::Recorder;
-use rongtong_rtsp::camera_of_room;
+use rongtong_rtsp::is_of_cameras;
 use rongtong_rtsp::rest::{CameraRecorder, CameraRecording, PreviewRequest, PreviewToken, TokenMinter};
 use rongtong_signaling::token::{self, TokenRequest};
 use rongtong_signaling::{RoomEntry, RoomLookup, codec_policy};
@@ -29,7 +29,7 @@ pub fn room_lookup(platform: Arc<Platform>) -> RoomLookup {
                 codec_policy: codec_policy(media.codec_policy),
                 ..RoomOptions::default()
             };
-            if camera_of_room(&name).is_some() {
+            if is_of_cameras(&name) {
                 return RoomEntry::Known(RoomOptions { codec_policy: CodecPolicy::Any, ..defaults });
             }
             match rooms::get(&platform.db, name.as_str()).await {

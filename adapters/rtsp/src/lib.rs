@@ -26,9 +26,11 @@ mod service;
 pub mod session;
 mod status;
 pub mod upkeep;
+mod wall;
 
 pub use config::CamerasConfig;
 pub use live::Openers;
 pub use presence::{camera_of_room, identity, own_room};
 pub use service::{Cameras, Hold, HoldError};
 pub use status::{CameraState, Status};
+pub use wall::is_of_cameras;

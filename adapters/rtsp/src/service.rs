@@ -14,6 +14,7 @@ use crate::presence::{camera_of_room, identity, own_room};
 use crate::reason::{Failure, Reason};
 use crate::session::{Target, Transport};
 use crate::status::{CameraState, Status};
+use crate::wall::{Wall, is_wall};
 use parking_lot::Mutex;
 use rongtong_media_core::device::Lender;
 use rongtong_media_core::ids::RoomName;
@@ -39,6 +40,7 @@ pub struct Cameras {
     metrics: Arc<CameraMetrics>,
     by_state: Gauges,
     running: Mutex<HashMap<String, Running>>,
+    walls: Mutex<HashMap<RoomName, Wall>>,
     ended: watch::Sender<bool>,
     me: Weak<Self>,
 }
@@ -69,6 +71,7 @@ impl Cameras {
             metrics: Arc::new(CameraMetrics::new(metrics)),
             by_state: metrics.gauges("cameras", "Cameras by state"),
             running: Mutex::default(),
+            walls: Mutex::default(),
             ended: watch::channel(false).0,
             me: me.clone(),
         });
@@ -92,7 +95,10 @@ impl Cameras {
         while !*ended.borrow_and_update() {
             tokio::select! {
                 _ = ended.changed() => {}
-                _ = tick.tick() => self.count_states(),
+                _ = tick.tick() => {
+                    self.count_states();
+                    self.forget_walls();
+                }
                 event = rooms.recv() => match event {
                     Some(RoomsEvent::Opened(room)) => self.enter(room).await,
                     Some(RoomsEvent::Closed(name)) => self.left(&name),
@@ -141,6 +147,10 @@ impl Cameras {
     /// Opens (or finds) the room in which the camera is alone.
     pub fn open_own_room(&self, id: &str, title: &str) -> Arc<Room> {
         self.rooms.open(&own_room(id), || RoomOptions { title: title.to_owned(), ..RoomOptions::default() })
+    }
+
+    pub(crate) fn walls(&self) -> &Mutex<HashMap<RoomName, Wall>> {
+        &self.walls
     }
 
     pub(crate) fn db(&self) -> &Db {
@@ -247,6 +257,10 @@ impl Cameras {
         let name = room.name().clone();
         if let Some(id) = camera_of_room(&name) {
             self.enter_one(id, &name);
+            return;
+        }
+        if is_wall(&name) {
+            self.on_wall(&name).iter().for_each(|id| self.enter_one(id, &name));
             return;
         }
         match camera_places(&self.db).await {

@@ -7,6 +7,7 @@ pub mod cameras;
 pub mod recordings;
 pub mod rooms;
 pub mod upkeep;
+pub mod walls;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! With what options a room opens when somebody joins it by token.
 
-use super::CAMERA_ROOM_PREFIX;
+use super::is_of_cameras;
 use crate::{RoomEntry, RoomLookup, codec_policy};
 use rongtong_media_core::room::RoomOptions;
 use rongtong_platform::config::CodecPolicy;
@@ -21,7 +21,7 @@ pub fn lookup(db: Db, auto_create: AutoCreate) -> RoomLookup {
     Arc::new(move |name| {
         let db = db.clone();
         Box::pin(async move {
-            if name.as_str().starts_with(CAMERA_ROOM_PREFIX) {
+            if is_of_cameras(name.as_str()) {
                 return RoomEntry::Known(RoomOptions::default());
             }
             match rooms::get(&db, name.as_str()).await {

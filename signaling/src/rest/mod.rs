@@ -24,7 +24,12 @@ pub use lookup::{AutoCreate, lookup};
 pub use ticket::{Ticket, socket_url};
 
 /// Begins the names of rooms that cameras live in.
-pub const CAMERA_ROOM_PREFIX: &str = "cam-";
+pub const CAMERA_ROOM_PREFIXES: [&str; 2] = ["cam-", "wall-"];
+
+/// Whether the room belongs to the cameras.
+pub(crate) fn is_of_cameras(name: &str) -> bool {
+    CAMERA_ROOM_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
 
 /// What the handlers share.
 pub(crate) struct Rest {
@@ -47,7 +52,7 @@ pub fn routes(platform: Arc<Platform>, signaling: Signaling) -> OpenApiRouter {
 impl Rest {
     /// The room of this name, which must have been made and still be there.
     async fn row(&self, name: &str) -> Result<RoomRow, Problem> {
-        let row = match name.starts_with(CAMERA_ROOM_PREFIX) {
+        let row = match is_of_cameras(name) {
             true => None,
             false => rongtong_platform::store::rooms::get(&self.platform.db, name).await?,
         };

@@ -1,7 +1,7 @@
 //! Making, listing, changing and closing rooms.
 
 use super::body::{RoomBody, RoomDetail};
-use super::{CAMERA_ROOM_PREFIX, Rest};
+use super::{Rest, is_of_cameras};
 use axum::extract::State;
 use axum::http::StatusCode;
 use rand::Rng;
@@ -219,12 +219,12 @@ fn title_form(title: &str) -> Result<String, Problem> {
 
 fn check_name(name: &str) -> Result<(), Problem> {
     let fits = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
-    if fits && !name.starts_with(CAMERA_ROOM_PREFIX) {
+    if fits && !is_of_cameras(name) {
         return Ok(());
     }
     let message = said(
-        "房间名为 1 至 64 个字母、数字、下划线或连字符，不能以 cam- 开头。",
-        "A room's name has 1 to 64 letters, digits, underscores or hyphens and does not begin with cam-.",
+        "房间名为 1 至 64 个字母、数字、下划线或连字符，不能以 cam- 或 wall- 开头。",
+        "A room's name has 1 to 64 letters, digits, underscores or hyphens and does not begin with cam- or wall-.",
     );
     Err(invalid_field("name", message))
 }

@@ -6,6 +6,7 @@
 mod body;
 mod cameras;
 mod rooms;
+mod walls;
 mod watch;
 
 use crate::service::{Cameras, Hold};
@@ -79,6 +80,10 @@ pub fn routes(api: Arc<CameraApi>) -> OpenApiRouter {
         .routes(routes!(watch::record))
         .routes(routes!(rooms::bring_in))
         .routes(routes!(rooms::take_out))
+        .routes(routes!(walls::list, walls::create))
+        .routes(routes!(walls::change, walls::remove))
+        .routes(routes!(walls::view))
+        .routes(routes!(walls::change_view))
         .with_state(api)
 }
 

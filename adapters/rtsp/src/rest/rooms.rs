@@ -1,7 +1,7 @@
 //! Cameras in rooms.
 
 use super::{CameraApi, no_such_camera};
-use crate::presence::camera_of_room;
+use crate::wall::is_of_cameras;
 use axum::extract::State;
 use http::StatusCode;
 use rongtong_media_core::ids::RoomName;
@@ -44,7 +44,7 @@ pub(super) async fn bring_in(
     }
     let room = RoomName::new(&name);
     let known = rooms::get(api.cameras.db(), &name).await?.is_some() || api.cameras.rooms().find(&room).is_some();
-    if !known || camera_of_room(&room).is_some() {
+    if !known || is_of_cameras(&room) {
         return Err(no_such_room());
     }
     rooms::add_camera(api.cameras.db(), &name, &camera_id).await?;

@@ -30,7 +30,7 @@ const MAX_LISTED: u32 = 1_000;
 /// How a picture fits its pane.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Fit {
+pub(super) enum Fitting {
     /// All of it is seen.
     #[default]
     Fit,
@@ -53,7 +53,7 @@ pub(super) struct Slot {
     #[schema(minimum = 5, maximum = 3600)]
     seconds: u16,
     #[serde(default)]
-    fit: Fit,
+    fit: Fitting,
 }
 
 impl Slot {

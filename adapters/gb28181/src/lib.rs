@@ -4,6 +4,7 @@
 //! [`ptz`] what is said. What the standard leaves open, and what devices do against it, is borne; where that is a matter
 //! of a vendor, the test that shows it names the device's own words.
 
+pub mod agent;
 pub mod id;
 pub mod mansrtsp;
 pub mod media;

@@ -16,6 +16,27 @@ pub enum Steering {
 }
 
 impl Steering {
+    /// What a body says; `None` for one that says nothing of the kind. Without a speed it is 1.
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(body.get(..body.len().min(2_048))?).ok()?;
+        let mut lines = text.lines();
+        let verb = lines.next()?.split_whitespace().next()?.to_ascii_uppercase();
+        let headers = || lines.clone().filter_map(|line| line.split_once(':'));
+        let header = |name: &str| headers().find(|(known, _)| known.trim().eq_ignore_ascii_case(name));
+        let value = |name: &str| header(name).map(|(_, value)| value.trim());
+        match verb.as_str() {
+            "PAUSE" => Some(Self::Pause),
+            "PLAY" => {
+                let speed = value("Scale").and_then(|text| text.parse().ok()).unwrap_or(1.0);
+                let from = value("Range").and_then(|text| text.split_once('=')).map(|(_, from)| from.trim());
+                let from = from.and_then(|from| from.split('-').next()?.trim().parse::<f64>().ok());
+                let from = from.filter(|from| (0.0..1e9).contains(from)).map(|from| from as u64);
+                (speed > 0.0 && speed <= 64.0).then_some(Self::Play { speed, from })
+            }
+            _ => None,
+        }
+    }
+
     /// The body; `cseq` counts the bodies of one call.
     pub fn encode(self, cseq: u32, edition: Edition) -> String {
         // The older editions' examples have RTSP's own name.
@@ -33,6 +54,34 @@ impl Steering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for steering in [
+            Steering::Pause,
+            Steering::Play { speed: 4.0, from: None },
+            Steering::Play { speed: 0.25, from: Some(86_399) },
+        ] {
+            for edition in [Edition::V2011, Edition::V2022] {
+                assert_eq!(Steering::read(steering.encode(9, edition).as_bytes()), Some(steering));
+            }
+        }
+        let bare = Steering::read(b"PLAY MANSRTSP/1.0\ncseq:1\nrange: npt=12.5-20\n");
+        assert_eq!(bare, Some(Steering::Play { speed: 1.0, from: Some(12) }));
+        for body in ["", "TEARDOWN RTSP/1.0\r\n", "PLAY RTSP/1.0\r\nScale: -1\r\n", "PLAY RTSP/1.0\r\nScale: 1e99\r\n"]
+        {
+            assert_eq!(Steering::read(body.as_bytes()), None, "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..200), text in "(PLAY|PAUSE) .{0,60}") {
+            Steering::read(&body);
+            Steering::read(text.as_bytes());
+        }
+    }
 
     #[test]
     fn bodies() {

@@ -1,5 +1,5 @@
 /** Every route the console uses, by the thing it is about. */
-import { del, get, patch, post, API } from './http'
+import { del, get, patch, post, put, API } from './http'
 import type {
   AuditRow,
   Camera,
@@ -18,6 +18,9 @@ import type {
   RoomToken,
   Session,
   SystemState,
+  Wall,
+  WallDraft,
+  WallView,
 } from './types'
 
 const e = encodeURIComponent
@@ -80,6 +83,15 @@ export const cameras = {
     post<CameraTest>('/cameras/test', body),
   preview: (id: string) => post<RoomToken>(`/cameras/${e(id)}/preview`),
   record: (id: string) => post<Recording>(`/cameras/${e(id)}/recordings`),
+}
+
+export const walls = {
+  list: () => get<Wall[]>('/walls'),
+  create: (body: WallDraft) => post<Wall>('/walls', body),
+  update: (id: string, body: WallDraft) => put<Wall>(`/walls/${e(id)}`, body),
+  remove: (id: string) => del(`/walls/${e(id)}`),
+  view: (cameras: string[]) => post<WallView>('/walls/view', { cameras }),
+  changeView: (room: string, cameras: string[]) => put<void>(`/walls/view/${e(room)}`, { cameras }),
 }
 
 export const recordings = {

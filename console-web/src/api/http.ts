@@ -58,5 +58,6 @@ export async function request<T>(method: string, path: string, options: RequestO
 
 export const get = <T>(path: string, query?: Query, signal?: AbortSignal) => request<T>('GET', path, { query, signal })
 export const post = <T>(path: string, body: unknown = {}) => request<T>('POST', path, { body })
+export const put = <T>(path: string, body: unknown) => request<T>('PUT', path, { body })
 export const patch = <T>(path: string, body: unknown) => request<T>('PATCH', path, { body })
 export const del = (path: string) => request<void>('DELETE', path)

@@ -90,6 +90,35 @@ export interface Camera {
   created_at: string
 }
 
+export type WallFit = 'fit' | 'fill' | 'original'
+
+/** What one pane of a wall shows; several cameras take turns. */
+export interface WallSlot {
+  cameras: string[]
+  seconds: number
+  fit: WallFit
+}
+
+export interface WallDraft {
+  name: string
+  panes: number
+  slots: WallSlot[]
+  shared: boolean
+}
+
+export interface Wall extends WallDraft {
+  id: string
+  mine: boolean
+  updated_at: string
+}
+
+/** A room in which the cameras of a wall are, for one who looks at it. */
+export interface WallView {
+  room: string
+  token: string
+  url: string
+}
+
 export interface GbDevice {
   code: string
   name: string

@@ -3,7 +3,7 @@ import type { Messages } from './zh'
 const en: Messages = {
   app: { name: 'Rongtong', tagline: 'Real-time media and dispatch' },
   nav: {
-    rooms: 'Rooms', cameras: 'Cameras', recordings: 'Recordings', people: 'People', audit: 'Audit', system: 'System', more: 'More',
+    rooms: 'Rooms', cameras: 'Cameras', wall: 'Video wall', recordings: 'Recordings', people: 'People', audit: 'Audit', system: 'System', more: 'More',
     main: 'Main navigation', skip: 'Skip to content',
   },
   common: {
@@ -66,6 +66,19 @@ const en: Messages = {
     state: { idle: 'Idle', connecting: 'Connecting', live: 'Live', failed: 'Failed', disabled: 'Disabled' }, since: 'since {time}', lastBreak: 'The stream changed under way: {what} ({time})', channels: '{n} channels',
     media: 'Media', rooms: 'In rooms', deleteTitle: 'Delete camera', deleteText: 'This deletes the camera “{name}” with its saved password and takes it out of {n} rooms. Recordings stay.', search: 'Find by name or address', nameRequired: 'Enter a name', urlRequired: 'Enter an address that starts with rtsp://',
     snapshotNone: 'No picture yet', saved: 'Saved', viewers: 'Watching only',
+  },
+  wall: {
+    untitled: 'Unsaved wall', unsaved: 'There are unsaved changes', pick: 'Choose a wall', mine: 'Mine', others: 'Shared with me', fresh: 'New empty wall', saveAs: 'Save as', edit: 'Name and sharing', shared: 'Shared with everybody', sharedHint: 'Others can open it; only you and administrators can change it.', saved: 'The wall “{name}” is saved',
+    deleteTitle: 'Delete wall', deleteText: 'This deletes the layout of the wall “{name}”. Cameras and recordings stay.', deleted: 'Wall deleted', discardTitle: 'Discard unsaved changes', discardText: '“{name}” has unsaved changes; they are lost when another wall is opened.', discard: 'Discard', nameRequired: 'Enter a name', gone: 'This wall was deleted. The pictures stay; you can save it again.',
+    list: 'Cameras', foldList: 'Fold the list', showList: 'Show the list', search: 'Find by name', noMatch: 'No camera found', noMatchHint: 'Try another word.', toCameras: 'Add cameras', count: '{n} cameras · {live} live', picked: '{n} chosen', pickAll: 'All', clear: 'Clear', turnsHere: 'Take turns here', turnsAll: 'Whole wall', pickOf: 'Choose {name}', tapHint: 'Tap a camera to place it',
+    layout: 'Panes', panes: '{n} panes', pane: 'Pane {n}', emptyPane: 'Empty pane', dropHint: 'Drag or double-click a camera', tapAdd: 'Tap to choose a camera', replace: 'Replace', join: 'Take turns', swap: 'Swap',
+    fit: 'Fit', fill: 'Fill', original: 'Original', fitting: 'Picture size', closePane: 'Take off', full: 'One pane in full', unfull: 'Back to all panes', fullWall: 'Full screen', exitFull: 'Leave full screen', clearAll: 'Clear the wall', clearAllText: 'This takes the pictures off all {n} panes. A saved wall stays as it is until you save.',
+    snapshot: 'Snapshot', record: 'Record', ptz: 'PTZ', noPtz: 'Only GB/T 28181 cameras can be steered', meeting: 'Into a meeting', turns: 'Turns', choose: 'Choose a pane to take a snapshot, record, steer or bring it into a meeting',
+    turnsTitle: 'Turns', turnsHint: 'They are shown one after the other, each for the same time.', seconds: 'Each is shown for', secondsUnit: 's', addCamera: 'Add a camera', up: 'Up', down: 'Down', drop: 'Remove', pauseTurns: 'Pause turns', goTurns: 'Continue turns', nextTurn: 'Next', prevTurn: 'Previous', mark: '{at}/{of} · {left}s', paused: 'paused',
+    pollTitle: 'Whole wall takes turns', pollText: '{n} cameras are spread over {panes} panes; what is on them is replaced.', pollEach: 'Up to {n} take turns on each pane', pollStart: 'Start',
+    meetingTitle: 'Bring “{name}” into a meeting', meetingNone: 'No open room', meetingNoneHint: 'Create a room on the rooms page first.', meetingDone: '“{name}” is in “{room}”', toRooms: 'To rooms', people: '{n} in the room',
+    lost: 'Connection lost, reconnecting…', noCamera: 'The camera was deleted', noCameraHint: 'Take it off, or put another one here', disabled: 'The camera is disabled', keys: 'Keyboard shortcuts',
+    key: { full: 'Full screen', solo: 'One pane in full / back', del: 'Take off the chosen pane', snap: 'Snapshot', turns: 'Pause / continue turns', list: 'Show / fold the list', move: 'Choose another pane', help: 'Show shortcuts', esc: 'Back to all panes' },
   },
   gb: {
     title: 'GB/T 28181 devices', devices: 'Registered devices', empty: 'No device has registered yet', emptyHint: 'Set this platform’s address, code and password on the device; it appears here once it has registered.',

@@ -2,7 +2,7 @@
 const zh = {
   app: { name: '融通', tagline: '实时音视频指挥调度平台' },
   nav: {
-    rooms: '会商', cameras: '监控', recordings: '录像', people: '人员', audit: '审计', system: '系统', more: '更多',
+    rooms: '会商', cameras: '监控', wall: '监控墙', recordings: '录像', people: '人员', audit: '审计', system: '系统', more: '更多',
     main: '主导航', skip: '跳到正文',
   },
   common: {
@@ -65,6 +65,19 @@ const zh = {
     state: { idle: '空闲', connecting: '连接中', live: '在线', failed: '失败', disabled: '已停用' }, since: '自 {time}', lastBreak: '码流中途变化：{what}（{time}）', channels: '{n} 声道',
     media: '媒体', rooms: '所在会商室', deleteTitle: '删除摄像机', deleteText: '将删除摄像机“{name}”及其保存的账号密码，并从 {n} 个会商室移出。已有录像不受影响。', search: '按名称或地址查找', nameRequired: '请输入名称', urlRequired: '请输入以 rtsp:// 开头的地址',
     snapshotNone: '还没有画面，不能截图', saved: '已保存', viewers: '仅观看',
+  },
+  wall: {
+    untitled: '未保存的墙', unsaved: '有未保存的更改', pick: '选择监控墙', mine: '我的', others: '共享给我的', fresh: '新建空墙', saveAs: '另存为', edit: '名称与共享', shared: '共享给所有人', sharedHint: '其他人可以打开，只有你和管理员能修改。', saved: '监控墙“{name}”已保存',
+    deleteTitle: '删除监控墙', deleteText: '将删除监控墙“{name}”的布局，摄像机和录像不受影响。', deleted: '监控墙已删除', discardTitle: '放弃未保存的更改', discardText: '“{name}”有未保存的更改，打开另一面墙会丢掉这些更改。', discard: '放弃更改', nameRequired: '请输入名称', gone: '这面监控墙已被删除，画面仍保留，可以另存。',
+    list: '摄像机列表', foldList: '收起列表', showList: '展开列表', search: '按名称查找', noMatch: '没有找到摄像机', noMatchHint: '换一个关键词试试。', toCameras: '去添加摄像机', count: '{n} 路 · {live} 路在线', picked: '已选 {n} 路', pickAll: '全选', clear: '清除', turnsHere: '在选中窗格轮询', turnsAll: '全墙轮询', pickOf: '选择 {name}', tapHint: '点摄像机，放到选中的窗格',
+    layout: '分屏', panes: '{n} 分屏', pane: '窗格 {n}', emptyPane: '空窗格', dropHint: '拖入或双击摄像机', tapAdd: '点此选择摄像机', replace: '替换', join: '加入轮询', swap: '交换',
+    fit: '完整', fill: '铺满', original: '原始', fitting: '画面比例', closePane: '移出窗格', full: '单窗格放大', unfull: '恢复分屏', fullWall: '全屏显示', exitFull: '退出全屏', clearAll: '清空画面', clearAllText: '将移出全部 {n} 个窗格里的画面，已保存的墙在保存前不变。',
+    snapshot: '截图', record: '录制', ptz: '云台', noPtz: '只有国标摄像机能用云台', meeting: '拉入会商', turns: '轮询设置', choose: '点选一个窗格，可截图、录制、转云台或拉入会商',
+    turnsTitle: '轮询设置', turnsHint: '按顺序轮流显示，每路停留相同时间。', seconds: '每路停留', secondsUnit: '秒', addCamera: '添加摄像机', up: '上移', down: '下移', drop: '移除', pauseTurns: '暂停轮询', goTurns: '继续轮询', nextTurn: '下一路', prevTurn: '上一路', mark: '{at}/{of} · {left}s', paused: '已暂停',
+    pollTitle: '全墙轮询', pollText: '把 {n} 路摄像机分到 {panes} 个窗格，现有画面会被替换。', pollEach: '每个窗格 {n} 路轮流显示', pollStart: '开始轮询',
+    meetingTitle: '把“{name}”拉入会商', meetingNone: '没有打开的会商室', meetingNoneHint: '先到会商页新建一个会商室。', meetingDone: '已把“{name}”拉入“{room}”', toRooms: '去会商', people: '{n} 人在会',
+    lost: '连接中断，正在重新连接…', noCamera: '摄像机已被删除', noCameraHint: '请移出窗格或换一路', disabled: '摄像机已停用', keys: '快捷键',
+    key: { full: '全屏', solo: '放大 / 恢复选中窗格', del: '移出选中窗格的画面', snap: '截图', turns: '暂停 / 继续轮询', list: '展开 / 收起列表', move: '移动选中窗格', help: '显示快捷键', esc: '恢复分屏' },
   },
   gb: {
     title: '国标设备', devices: '已注册的设备', empty: '还没有国标设备注册', emptyHint: '在设备上填写本平台的地址、编码和密码，注册后会出现在这里。',

@@ -1,10 +1,10 @@
 /** The places of the navigation, in the order of a working day. */
-import { Document, Monitor, Setting, User, VideoCamera, VideoPlay } from '@element-plus/icons-vue'
+import { Document, Grid, Monitor, Setting, User, VideoCamera, VideoPlay } from '@element-plus/icons-vue'
 import type { Component } from 'vue'
 import type { Role } from '@/api/types'
 
 export interface PlaceItem {
-  name: 'rooms' | 'cameras' | 'recordings' | 'people' | 'audit' | 'system'
+  name: 'rooms' | 'cameras' | 'wall' | 'recordings' | 'people' | 'audit' | 'system'
   icon: Component
   roles?: Role[]
 }
@@ -12,6 +12,7 @@ export interface PlaceItem {
 export const places: PlaceItem[] = [
   { name: 'rooms', icon: VideoCamera },
   { name: 'cameras', icon: Monitor },
+  { name: 'wall', icon: Grid },
   { name: 'recordings', icon: VideoPlay, roles: ['admin', 'dispatcher'] },
   { name: 'people', icon: User, roles: ['admin'] },
   { name: 'audit', icon: Document, roles: ['admin'] },

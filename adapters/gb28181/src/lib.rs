@@ -16,5 +16,6 @@ pub mod ptz;
 pub mod records;
 pub mod rest;
 pub mod service;
+pub mod simulate;
 pub mod ssrc;
 pub mod xml;

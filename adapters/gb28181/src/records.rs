@@ -74,7 +74,7 @@ impl Gb28181 {
 }
 
 /// As devices say it: without a zone.
-fn to_local(unix: i64, utc_offset: i16) -> String {
+pub fn to_local(unix: i64, utc_offset: i16) -> String {
     let time = OffsetDateTime::from_unix_timestamp(unix).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let local = time + time::Duration::minutes(utc_offset.into());
     local.format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]")).unwrap_or_default()

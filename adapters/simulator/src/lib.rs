@@ -11,6 +11,7 @@
 mod camera;
 mod config;
 mod encoder;
+mod film;
 mod font;
 mod message;
 mod picture;
@@ -20,5 +21,6 @@ mod session;
 mod tone;
 
 pub use config::{Auth, AuthScheme, CameraSpec, Fault, SimulatorConfig};
+pub use film::{Frame, film};
 pub use picture::{Code, read_code};
 pub use server::{Simulator, SimulatorError};

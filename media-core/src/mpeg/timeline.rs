@@ -94,8 +94,8 @@ impl Timeline {
         };
         if let Some(before) = self.arrived {
             let elapsed = arrival.saturating_duration_since(before).as_micros() as i64 * 9 / 100;
-            // Also at eight times its speed a stream goes no faster.
-            let leaps = step > elapsed * 8 + 90_000 || step < -45_000;
+            // Also at eight times its speed a stream goes no faster; pictures out of order go back by a few.
+            let leaps = step > elapsed * 8 + 90_000 || step < -18_000;
             self.jumps += u32::from(leaps || (knew_pts && pts.is_some() && by_pts.is_none()));
         }
         self.arrived = Some(arrival);

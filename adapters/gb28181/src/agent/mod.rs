@@ -69,6 +69,8 @@ pub enum Event {
     Registered,
     /// It was refused, or not answered (`None`); it is tried again.
     NotRegistered(Option<u16>),
+    /// A sign of life was answered after so long.
+    Answered(Duration),
     /// The platform asks or orders, or tells: the root is `Query`, `Control`, `Notify` or `Response`.
     Asked(Element),
     /// To be answered with [`Order::Accept`] or [`Order::Reject`].
@@ -120,7 +122,8 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Register,
-    Keepalive,
+    /// Sent then.
+    Keepalive(Instant),
     Bye,
     Other,
 }
@@ -299,7 +302,7 @@ impl Agent {
         body.push("Status", "OK");
         let body = body.encode(self.settings.charset);
         self.keepalive_at = Some(now + self.settings.keepalive);
-        self.say(now, body, Purpose::Keepalive);
+        self.say(now, body, Purpose::Keepalive(now));
     }
 
     fn say(&mut self, now: Instant, body: Vec<u8>, purpose: Purpose) {
@@ -330,7 +333,7 @@ impl Agent {
                 Sip::Response { id, response } => self.response(now, id, &response),
                 Sip::Failed { id, .. } => match self.purposes.remove(&id) {
                     Some(Purpose::Register) => self.not_registered(now, None),
-                    Some(Purpose::Keepalive) => {
+                    Some(Purpose::Keepalive(_)) => {
                         self.misses += 1;
                         if self.misses >= MISSES {
                             self.forgotten(now, None);
@@ -347,9 +350,12 @@ impl Agent {
         let purpose = if code < 200 { self.purposes.get(&id).copied() } else { self.purposes.remove(&id) };
         match purpose {
             Some(Purpose::Register) => self.registered(now, response),
-            Some(Purpose::Keepalive) if (200..300).contains(&code) => self.misses = 0,
-            Some(Purpose::Keepalive) if code >= 300 => self.forgotten(now, Some(code)),
-            Some(Purpose::Keepalive | Purpose::Bye | Purpose::Other) | None => {}
+            Some(Purpose::Keepalive(sent)) if (200..300).contains(&code) => {
+                self.misses = 0;
+                self.events.push_back(Event::Answered(now.saturating_duration_since(sent)));
+            }
+            Some(Purpose::Keepalive(_)) if code >= 300 => self.forgotten(now, Some(code)),
+            Some(Purpose::Keepalive(_) | Purpose::Bye | Purpose::Other) | None => {}
         }
     }
 

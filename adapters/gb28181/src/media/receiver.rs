@@ -4,13 +4,15 @@ use super::unwrap::Counts;
 use super::{Framing, Item, Unwrapper};
 use crate::platform::{Carriage, media_address};
 use bytes::{Bytes, BytesMut};
+use quinn_udp::{RecvMeta, UdpSocketState};
 use rongtong_media_core::ports::{Lease, PortPool, PortsError};
 use rongtong_sip::sdp::Session;
-use std::io;
+use std::cell::RefCell;
+use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +30,7 @@ pub enum MediaError {
 }
 
 enum Port {
-    Udp { socket: UdpSocket, _lease: Lease },
+    Udp { socket: UdpSocket, state: UdpSocketState, _lease: Lease },
     Passive { listener: TcpListener, stream: Option<TcpStream>, _lease: Lease },
     Active { stream: Option<TcpStream>, port: u16 },
 }
@@ -48,9 +50,38 @@ const STRANGERS_AFTER: Duration = Duration::from_secs(2);
 /// Another source is taken when the first is silent for so long.
 const TAKE_OVER: Duration = Duration::from_secs(1);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// Datagrams taken in before something else gets its turn.
-const BATCH: usize = 64;
-const MAX_DATAGRAM: usize = 2_048;
+/// Calls of the system before something else gets its turn.
+const CALLS: usize = 8;
+/// Messages of one call. Each may hold many datagrams of one sender and one length (UDP_GRO).
+const MESSAGES: usize = 8;
+const MAX_MESSAGE: usize = 65_535;
+/// Packets lie together in pieces of so many bytes.
+const CHUNK: usize = 32 << 10;
+
+thread_local! {
+    /// What is read into. Receivers are many, and each reads a little at a time.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; MESSAGES * MAX_MESSAGE]);
+}
+
+/// Reads what one call of the system gives. False when there is no more.
+fn read_datagrams(
+    socket: &UdpSocket,
+    state: &UdpSocketState,
+    take: &mut impl FnMut(SocketAddr, &[u8]),
+) -> io::Result<bool> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut metas = [RecvMeta::default(); MESSAGES];
+        let mut slices = scratch.chunks_mut(MAX_MESSAGE).map(IoSliceMut::new);
+        let mut slices: [IoSliceMut<'_>; MESSAGES] =
+            std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
+        let count = state.recv(socket.into(), &mut slices, &mut metas)?;
+        for (meta, bytes) in metas.iter().zip(&slices).take(count) {
+            let bytes = &bytes[..meta.len.min(bytes.len())];
+            bytes.chunks(meta.stride.max(1)).for_each(|packet| take(meta.addr, packet));
+        }
+        Ok(count == MESSAGES)
+    })
+}
 
 impl Source {
     fn admits(&mut self, now: Instant, from: SocketAddr) -> bool {
@@ -85,7 +116,9 @@ pub fn listen(pool: &Arc<PortPool>, carriage: Carriage, ssrc: Option<u32>) -> Re
     let port = match carriage {
         Carriage::Udp => {
             let pair = pool.udp(false)?;
-            Port::Udp { socket: UdpSocket::from_std(pair.rtp.into())?, _lease: pair.lease }
+            let socket: std::net::UdpSocket = pair.rtp.into();
+            let state = UdpSocketState::new((&socket).into())?;
+            Port::Udp { socket: UdpSocket::from_std(socket)?, state, _lease: pair.lease }
         }
         Carriage::TcpPassive => {
             let (listener, lease) = pool.listener()?;
@@ -156,7 +189,7 @@ impl Receiver {
             }
         };
         match &mut self.port {
-            Port::Udp { socket, .. } => {
+            Port::Udp { socket, state, .. } => {
                 tokio::select! {
                     readable = socket.readable() => readable?,
                     () = patience => {
@@ -165,15 +198,21 @@ impl Receiver {
                     }
                 }
                 let now = Instant::now();
-                for _ in 0..BATCH {
-                    self.buffer.reserve(MAX_DATAGRAM);
-                    match socket.try_recv_buf_from(&mut self.buffer) {
-                        Ok((_, from)) => {
-                            let packet = self.buffer.split().freeze();
-                            if self.source.admits(now, from) {
-                                self.unwrapper.packet(now, &packet, out);
-                            }
+                let (source, unwrapper, buffer) = (&mut self.source, &mut self.unwrapper, &mut self.buffer);
+                let mut take = |from: SocketAddr, packet: &[u8]| {
+                    if source.admits(now, from) {
+                        // What holds on to a packet holds on to all that came with it.
+                        if buffer.capacity() < packet.len() {
+                            buffer.reserve(CHUNK.max(packet.len()));
                         }
+                        buffer.extend_from_slice(packet);
+                        unwrapper.packet(now, &buffer.split().freeze(), out);
+                    }
+                };
+                for _ in 0..CALLS {
+                    match socket.try_io(Interest::READABLE, || read_datagrams(socket, state, &mut take)) {
+                        Ok(true) => {}
+                        Ok(false) => break,
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                         // A port that nobody listens at answered what we sent; nothing to us.
                         Err(error) => {

@@ -1,6 +1,7 @@
 //! Against devices that are not ours: the crate `gb28181-rs`, SIPp, and streams that ffmpeg and GStreamer wrapped.
 
 mod device;
+mod fleet;
 mod frames;
 mod live;
 mod playback;

@@ -29,7 +29,7 @@ fn record(folder: &Path, begin: u64) {
 
 /// What was lent and not taken back.
 #[derive(Default)]
-struct Lent(Mutex<Vec<String>>);
+pub struct Lent(Mutex<Vec<String>>);
 
 impl Lender for Lent {
     fn lend(&self, id: &str, _: &str, address: &str) {
@@ -67,19 +67,19 @@ fn wanted(begin: u64, end: u64, carriage: Carriage) -> Wanted {
 }
 
 /// Somebody who watches: pictures that came, and their times.
-struct Watching {
+pub struct Watching {
     session: Box<dyn DeviceSession>,
-    times: Vec<(u32, Instant)>,
+    pub times: Vec<(u32, Instant)>,
 }
 
 impl Watching {
-    async fn begin(all: &Arc<Playbacks>, playback: &Playback) -> Self {
+    pub async fn begin(all: &Arc<Playbacks>, playback: &Playback) -> Self {
         let session = all.open(&format!("gb28181-record://{}", playback.id)).await.unwrap();
         Self { session, times: Vec::new() }
     }
 
     /// Watches until something is so.
-    async fn until(&mut self, what: &str, mut so: impl FnMut(&[(u32, Instant)]) -> bool) {
+    pub async fn until(&mut self, what: &str, mut so: impl FnMut(&[(u32, Instant)]) -> bool) {
         let (end, mut items) = (Instant::now() + Duration::from_secs(20), Vec::new());
         while !so(&self.times) {
             assert!(Instant::now() < end, "not within 20 s: {what}; {} pictures", self.times.len());
@@ -92,7 +92,7 @@ impl Watching {
         }
     }
 
-    async fn pictures(&mut self, more: usize) {
+    pub async fn pictures(&mut self, more: usize) {
         let enough = self.times.len() + more;
         self.until("pictures", |times| times.len() >= enough).await;
     }

@@ -44,6 +44,12 @@ async function look(name) {
   }
 }
 
+async function snap(name) {
+  if (!SHOTS) return;
+  await sleep(500);
+  await page.screenshot({ path: join(SHOTS, `${name}.png`) });
+}
+
 const pane = (at) => page.locator(`[data-testid="wall-pane"][data-at="${at}"]`);
 const row = (index) => page.locator(`[data-testid="wall-camera"][data-camera="${cameras[index].id}"]`);
 const shown = (at) => pane(at).getAttribute("data-shown");
@@ -91,6 +97,7 @@ test("cameras are put on the wall, swapped, and take turns", { timeout: 60000 },
   // A camera that cannot be reached has words.
   await page.getByTestId("wall-camera").filter({ hasText: "北侧球机" }).dragTo(pane(3));
   await until("it says why", async () => (await pane(3).getAttribute("data-status")) === "noSignal", 20000);
+  await snap("no-signal");
   await pane(3).hover();
   await pane(3).getByTestId("pane-close").click();
   await until("it is off", async () => (await shown(3)) === "");
@@ -105,12 +112,25 @@ test("cameras are put on the wall, swapped, and take turns", { timeout: 60000 },
   const seconds = page.getByTestId("turns-seconds").locator("input");
   await seconds.fill("5");
   await seconds.press("Tab");
-  if (SHOTS) await page.screenshot({ path: join(SHOTS, "turns-dialog.png") });
+  await snap("turns-dialog");
   await page.getByTestId("turns-save").click();
   await plays(0, 0);
+  // From one turn to the next there is always a picture in front.
+  await page.evaluate(() => {
+    window.fronts = {};
+    const look = () => {
+      const pane = document.querySelector('[data-at="0"]');
+      const video = pane.querySelector('[data-front="true"] video');
+      const seen = `${pane.dataset.status}, ${video?.readyState >= 2 && video.videoWidth > 0 ? "filled" : "bare"}`;
+      window.fronts[seen] = (window.fronts[seen] ?? 0) + 1;
+      requestAnimationFrame(look);
+    };
+    look();
+  });
   await plays(0, 2);
-  const gap = await page.evaluate(() => document.querySelector('[data-at="0"]').dataset.status);
-  assert.equal(gap, "picture");
+  const fronts = await page.evaluate(() => window.fronts);
+  console.log(`# frames of the page over a turn: ${JSON.stringify(fronts)}`);
+  assert.deepEqual(Object.keys(fronts), ["picture, filled"]);
   await page.getByTestId("wall-turns").click();
   const stands = await shown(0);
   await sleep(5500);
@@ -148,7 +168,7 @@ test("a camera goes into a meeting, and the whole wall takes turns", { timeout: 
   await page.getByTestId("pane-meeting").click();
   const room = page.getByTestId("meeting-room").filter({ hasText: "值班会商室" });
   await room.waitFor();
-  if (SHOTS) await page.screenshot({ path: join(SHOTS, "meeting-dialog.png") });
+  await snap("meeting-dialog");
   await room.getByRole("button").click();
   await page.getByText("拉入“值班会商室”").waitFor();
   assert.ok((await server.api("GET", "/cameras?limit=200")).items.find((camera) => camera.id === cameras[1].id).rooms.includes("duty"));
@@ -161,9 +181,19 @@ test("a camera goes into a meeting, and the whole wall takes turns", { timeout: 
   await plays(0, 0);
   await page.keyboard.press("f");
   await page.getByTestId("wall-list").waitFor({ state: "detached" });
-  if (SHOTS) await page.screenshot({ path: join(SHOTS, "full.png") });
+  await snap("full");
   await page.keyboard.press("f");
   await page.getByTestId("wall-list").waitFor();
   await page.getByTestId("wall-panes-25").click();
   await look("many");
+});
+
+test("a wall comes back with its server", { timeout: 60000 }, async () => {
+  await page.getByTestId("wall-panes-4").click();
+  await server.kill();
+  await page.getByTestId("wall-lost").waitFor({ timeout: 20000 });
+  await snap("lost");
+  await server.run();
+  await page.getByTestId("wall-lost").waitFor({ state: "detached", timeout: 20000 });
+  await until("there is a picture", async () => (await pane(0).getAttribute("data-status")) === "picture", 20000);
 });

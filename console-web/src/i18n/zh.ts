@@ -73,7 +73,7 @@ const zh = {
     layout: '分屏', panes: '{n} 分屏', pane: '窗格 {n}', emptyPane: '空窗格', dropHint: '拖入或双击摄像机', tapAdd: '点此选择摄像机', replace: '替换', join: '加入轮询', swap: '交换',
     fit: '完整', fill: '铺满', original: '原始', fitting: '画面比例', closePane: '移出窗格', full: '单窗格放大', unfull: '恢复分屏', fullWall: '全屏显示', exitFull: '退出全屏', clearAll: '清空画面', clearAllText: '将移出全部 {n} 个窗格里的画面，已保存的墙在保存前不变。',
     snapshot: '截图', record: '录制', ptz: '云台', noPtz: '只有国标摄像机能用云台', meeting: '拉入会商', turns: '轮询设置', choose: '点选一个窗格，可截图、录制、转云台或拉入会商',
-    turnsTitle: '轮询设置', turnsHint: '按顺序轮流显示，每路停留相同时间。', seconds: '每路停留', secondsUnit: '秒', addCamera: '添加摄像机', up: '上移', down: '下移', drop: '移除', pauseTurns: '暂停轮询', goTurns: '继续轮询', nextTurn: '下一路', prevTurn: '上一路', mark: '{at}/{of} · {left}s', paused: '已暂停',
+    turnsTitle: '轮询设置', turnsHint: '按顺序轮流显示，每路停留相同时间。', seconds: '每路停留', secondsUnit: '秒', addCamera: '添加摄像机', up: '上移', down: '下移', drop: '移除', pauseTurns: '暂停轮询', goTurns: '继续轮询', nextTurn: '下一路', mark: '{at}/{of} · {left}s', paused: '已暂停',
     pollTitle: '全墙轮询', pollText: '把 {n} 路摄像机分到 {panes} 个窗格，现有画面会被替换。', pollEach: '每个窗格 {n} 路轮流显示', pollStart: '开始轮询',
     meetingTitle: '把“{name}”拉入会商', meetingNone: '没有打开的会商室', meetingNoneHint: '先到会商页新建一个会商室。', meetingDone: '已把“{name}”拉入“{room}”', toRooms: '去会商', people: '{n} 人在会',
     lost: '连接中断，正在重新连接…', noCamera: '摄像机已被删除', noCameraHint: '请移出窗格或换一路', disabled: '摄像机已停用', keys: '快捷键',

@@ -75,7 +75,7 @@ const zh = {
     snapshot: '截图', record: '录制', ptz: '云台', noPtz: '只有国标摄像机能用云台', meeting: '拉入会商', turns: '轮询设置', choose: '点选一个窗格，可截图、录制、转云台或拉入会商',
     turnsTitle: '轮询设置', turnsHint: '按顺序轮流显示，每路停留相同时间。', seconds: '每路停留', secondsUnit: '秒', addCamera: '添加摄像机', up: '上移', down: '下移', drop: '移除', pauseTurns: '暂停轮询', goTurns: '继续轮询', nextTurn: '下一路', mark: '{at}/{of} · {left}s', paused: '已暂停',
     pollTitle: '全墙轮询', pollText: '把 {n} 路摄像机分到 {panes} 个窗格，现有画面会被替换。', pollEach: '每个窗格 {n} 路轮流显示', pollStart: '开始轮询',
-    meetingTitle: '把“{name}”拉入会商', meetingNone: '没有打开的会商室', meetingNoneHint: '先到会商页新建一个会商室。', meetingDone: '已把“{name}”拉入“{room}”', toRooms: '去会商', people: '{n} 人在会',
+    meetingTitle: '把“{name}”拉入会商', bring: '拉入', meetingNone: '没有打开的会商室', meetingNoneHint: '先到会商页新建一个会商室。', meetingDone: '已把“{name}”拉入“{room}”', toRooms: '去会商', people: '{n} 人在会',
     lost: '连接中断，正在重新连接…', noCamera: '摄像机已被删除', noCameraHint: '请移出窗格或换一路', disabled: '摄像机已停用', keys: '快捷键',
     key: { full: '全屏', solo: '放大 / 恢复选中窗格', del: '移出选中窗格的画面', snap: '截图', turns: '暂停 / 继续轮询', list: '展开 / 收起列表', move: '移动选中窗格', help: '显示快捷键', esc: '恢复分屏' },
   },
@@ -108,7 +108,7 @@ const zh = {
   audit: { title: '审计', time: '时间', actor: '操作人', action: '动作', object: '对象', result: '结果', detail: '详情', address: '地址', seq: '序号', empty: '没有符合条件的记录', ok: '成功', failed: '失败', denied: '拒绝', chain: '每条记录都用 SM3 与上一条相链，改动会被发现。' },
   system: { title: '系统', version: '版本', uptime: '已运行', node: '节点', rooms: '会商室', participants: '在会人数', tracks: '轨道', storage: '存储', used: '已用', free: '可用', indicators: '指标', indicator: '指标', value: '当前值', help: '说明', updated: '更新于 {time}', days: '{n} 天 ', live: '自动刷新' },
   reason: {
-    auth_failed: '摄像机拒绝了用户名或密码', bad_packets: '摄像机发来的媒体包已损坏', bad_description: '摄像机的会话描述（SDP）无法使用', closed: '摄像机断开了连接', cut_off: '摄像机每隔一段时间就切断会话', internal: '服务器内部错误', login_required: '摄像机要求登录，但没有填写用户名和密码', login_unsupported: '摄像机要求的登录方式不受支持', no_usable_track: '码流中没有可用的视频或音频', not_found: '摄像机上没有这个地址',
+    auth_failed: '摄像机拒绝了用户名或密码', bad_packets: '摄像机发来的媒体包已损坏', bad_description: '摄像机的会话描述（SDP）无法使用', closed: '摄像机断开了连接', cut_off: '摄像机每隔一段时间就切断会话', internal: '服务器内部错误', login_required: '摄像机要求登录，但没有填写用户名和密码', login_unsupported: '摄像机要求的登录方式不受支持', no_usable_track: '码流中没有可用的视频或音频', not_found: '摄像机上没有这个地址', offline: '设备不在线（未注册到本平台）', refused: '设备拒绝了点播请求',
     protocol_error: '摄像机的应答不符合 RTSP 规范', resolve_failed: '无法解析主机名', rubbish: '对端发来的不是 RTSP/RTP', silent: '已连接，但没有媒体数据', timeout: '摄像机没有应答', transport_refused: '摄像机不支持所选的传输方式', unreachable: '连不上摄像机',
   },
   note: {

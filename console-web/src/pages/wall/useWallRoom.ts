@@ -2,7 +2,7 @@
  * The one connection of a wall: a room with the cameras that it shows or is about to show, and the pictures of
  * those that are seen. A camera is pulled only while somebody takes its picture, so none is taken in advance.
  */
-import { Room, RoomEvent, Track } from 'livekit-client'
+import { ConnectionState, DefaultReconnectPolicy, Room, RoomEvent, Track } from 'livekit-client'
 import { onBeforeUnmount, ref, shallowRef } from 'vue'
 import { walls } from '@/api/endpoints'
 import { asProblem, type Problem } from '@/api/problem'
@@ -13,6 +13,9 @@ import { cameraIdOf, readPanes, type Pane } from '@/pages/meet/panes'
 const RETRY_MS = 2000
 /** One pane in full may be for a moment: the others stay so long. */
 const LINGER_MS = 10_000
+
+/** A wall is made afresh in a moment, so it is not long tried to come back into the old one. */
+const REJOIN_MS = [0, 300, 1200, 2700]
 
 const SIGNS = [
   RoomEvent.Connected, RoomEvent.ParticipantConnected, RoomEvent.ParticipantDisconnected, RoomEvent.TrackPublished,
@@ -25,7 +28,7 @@ export function useWallRoom() {
   const problem = shallowRef<Problem | null>(null)
   const lost = ref(false)
   const failures = new Map<string, string>()
-  const room = new Room({ adaptiveStream: true, dynacast: true })
+  const room = new Room({ adaptiveStream: true, dynacast: true, reconnectPolicy: new DefaultReconnectPolicy(REJOIN_MS) })
   let want: Wanted = { view: [], pictures: [] }
   /** The wall's room, and who is in it as far as the server was told. */
   let name = ''
@@ -103,11 +106,14 @@ export function useWallRoom() {
         if (gone) break
       }
       problem.value = null
-      lost.value = false
+      lost.value = name !== '' && room.state !== ConnectionState.Connected
     } catch (error) {
       const found = asProblem(error)
       if (found.status === 404) forget()
-      problem.value = found.status === 404 ? null : found
+      // Without a server there is nothing to read: the mark says that it is tried again.
+      const away = found.status === 0 || found.status === 404
+      if (away) lost.value = true
+      problem.value = away ? null : found
       later()
     } finally {
       busy = false

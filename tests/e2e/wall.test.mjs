@@ -52,6 +52,8 @@ async function snap(name) {
 
 const pane = (at) => page.locator(`[data-testid="wall-pane"][data-at="${at}"]`);
 const row = (index) => page.locator(`[data-testid="wall-camera"][data-camera="${cameras[index].id}"]`);
+/** Of the dialog that is open: one that was closed stays in the page. */
+const open = (id) => page.getByTestId(id).filter({ visible: true });
 const shown = (at) => pane(at).getAttribute("data-shown");
 
 /** A pane plays this camera: the picture has a size, and goes on. */
@@ -163,8 +165,36 @@ test("a wall is saved, and is there again", { timeout: 60000 }, async () => {
   await plays(1, 1);
 });
 
+test("a wall is shared under another name, and deleted", { timeout: 60000 }, async () => {
+  await page.getByTestId("wall-menu").click();
+  await page.getByTestId("wall-edit").click();
+  await open("wall-name").fill("东区白班墙");
+  await open("wall-shared").click();
+  await open("wall-save-confirm").click();
+  await until("it is shared", async () => (await server.api("GET", "/walls")).some((wall) => wall.shared && wall.name === "东区白班墙"));
+  await open("wall-name").waitFor({ state: "detached" });
+  await page.getByTestId("wall-menu").click();
+  await page.getByTestId("wall-save-as").click();
+  await open("wall-name").fill("备用墙");
+  await open("wall-save-confirm").click();
+  await until("there are two", async () => (await server.api("GET", "/walls")).length === 2);
+  await open("wall-name").waitFor({ state: "detached" });
+  await page.getByTestId("wall-menu").click();
+  await page.getByTestId("wall-delete").click();
+  await page.getByText("将删除监控墙“备用墙”").waitFor();
+  await page.getByRole("button", { name: "删除", exact: true }).click();
+  await until("there is one", async () => (await server.api("GET", "/walls")).length === 1);
+  await page.getByTestId("wall-pick").click();
+  await page.getByRole("option", { name: "东区白班墙" }).click();
+  await plays(1, 1);
+});
+
 test("a camera goes into a meeting, and the whole wall takes turns", { timeout: 60000 }, async () => {
   await pane(1).click();
+  const [picture] = await Promise.all([page.waitForEvent("download"), page.getByTestId("pane-snapshot").click()]);
+  assert.match(picture.suggestedFilename(), /^演示摄像机.*\.jpg$/);
+  await page.getByTestId("pane-record").click();
+  await until("it is recorded", async () => (await server.api("GET", "/recordings")).items.some((it) => it.kind === "camera" && it.subject === cameras[1].id && it.state === "recording"));
   await page.getByTestId("pane-meeting").click();
   const room = page.getByTestId("meeting-room").filter({ hasText: "值班会商室" });
   await room.waitFor();

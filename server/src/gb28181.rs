@@ -10,6 +10,7 @@ use rongtong_platform::config::{Config, Digest};
 use rongtong_sip::digest::Algorithm;
 use rongtong_sip::net::Sockets;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Starts it, unless it is switched off.
@@ -47,6 +48,21 @@ pub async fn start(
     let counted = Arc::downgrade(&gb28181);
     let online = move || counted.upgrade().map_or(0, |gb28181| gb28181.online()) as f64;
     platform.metrics.indicator("gb28181_devices_online", "", "GB/T 28181 devices online", online);
+    type Read = fn(&Gb28181) -> f64;
+    let read: [(&'static str, &'static str, &'static str, Read); 4] = [
+        ("gb28181_channels", "", "Channels of GB/T 28181 devices", |gb| gb.channels() as f64),
+        ("gb28181_media_packets", "", "Media packets received of GB/T 28181 devices", |gb| total(&gb.media().packets)),
+        ("gb28181_media_bytes", "B", "Media received of GB/T 28181 devices", |gb| total(&gb.media().bytes)),
+        ("gb28181_media_lost", "", "Media packets of GB/T 28181 devices that never came", |gb| total(&gb.media().lost)),
+    ];
+    for (name, unit, help, read) in read {
+        let watched = Arc::downgrade(&gb28181);
+        platform.metrics.indicator(name, unit, help, move || watched.upgrade().map_or(0.0, |gb28181| read(&gb28181)));
+    }
     tracing::info!(listen = %section.listen, code = section.code, "GB/T 28181 devices may register");
     Ok(Some(gb28181))
+}
+
+fn total(count: &AtomicU64) -> f64 {
+    count.load(Ordering::Relaxed) as f64
 }

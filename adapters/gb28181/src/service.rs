@@ -2,7 +2,7 @@
 
 use crate::id::Code;
 use crate::mansrtsp::Steering;
-use crate::media::{Item, MediaError, Receiver, listen};
+use crate::media::{Item, MediaError, Receiver, Totals, listen};
 use crate::messages::{CatalogChange, Channel, DeviceInfo};
 use crate::platform::{
     Answer, CallEnd, CallFailure, CallId, CallOrder, Carriage, Device, Event, Field, Load, Order, Platform,
@@ -273,6 +273,7 @@ pub struct Gb28181 {
     line: Line,
     ports: Arc<PortPool>,
     ssrcs: Arc<SsrcPool>,
+    media: Arc<Totals>,
     /// Minutes east of Greenwich of the devices' clocks.
     utc_offset: i16,
     local: SocketAddr,
@@ -298,6 +299,7 @@ impl Gb28181 {
             line: Line { orders, shared, next: Arc::new(AtomicU64::new(1)) },
             ports,
             ssrcs,
+            media: Arc::default(),
             utc_offset,
             local,
             task: Mutex::new(Some(task)),
@@ -330,6 +332,16 @@ impl Gb28181 {
 
     pub fn online(&self) -> usize {
         self.line.shared.state.lock().devices.values().filter(|known| known.device.online).count()
+    }
+
+    /// Channels of all devices, folders among them.
+    pub fn channels(&self) -> usize {
+        self.line.shared.state.lock().devices.values().map(|known| known.channels.len()).sum()
+    }
+
+    /// What all calls received.
+    pub fn media(&self) -> &Totals {
+        &self.media
     }
 
     /// Calls that somebody holds.
@@ -377,7 +389,7 @@ impl Gb28181 {
         carriage: Carriage,
     ) -> Result<Session, OpenError> {
         let ssrc = self.ssrcs.take(!matches!(what, What::Live { .. })).ok_or(OpenError::NoSsrc)?;
-        let mut receiver = listen(&self.ports, carriage, ssrc.value())?;
+        let mut receiver = listen(&self.ports, carriage, ssrc.value(), self.media.clone())?;
         let id = CallId(self.line.number());
         let (sender, mut news) = mpsc::unbounded_channel();
         self.line.shared.state.lock().calls.insert(id, sender);

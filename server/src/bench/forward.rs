@@ -1,19 +1,11 @@
 //! The whole measurement: a server of its own, its clients, an echo beside them, and the floor after it.
 
-use super::load::ROOM;
+use super::parts::{Helper, KEY, SECRET, Server, metric, number, text};
 use super::report::{Cpu, Report, resident_kib};
 use super::{Failure, Forward};
-use serde_json::Value;
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-const KEY: &str = "bench";
-const SECRET: &str = "bench-secret-of-a-server-that-lives-a-minute";
 /// More than this a packet, at one packet a flush, and the machine is too busy for the run to count.
 const VOID_FLOOR: f64 = 5.0;
 /// Packets this much later than an echo show that something still waits.
@@ -25,7 +17,7 @@ const WARM_UP: Duration = Duration::from_secs(3);
 
 pub async fn run(bench: Forward) -> Result<(), Failure> {
     let mut report = Report::default();
-    let server = Server::start(bench.taps.unwrap_or(0)).await?;
+    let server = Server::start(&[(super::taps::COUNT, bench.taps.unwrap_or(0).to_string())]).await?;
     let mut echo = Helper::start(&["echo"]).await?;
     let echo_address = text(&echo.line().await?, "address")?;
 
@@ -283,128 +275,4 @@ async fn floor(bench: &Forward, per_flush: usize) -> Result<f64, Failure> {
     floor.stop().await;
     sink.stop().await;
     Ok((number(&result, "user") + number(&result, "system")) / number(&result, "packets").max(1.0))
-}
-
-/// Another process of this program, spoken to by lines.
-struct Helper {
-    child: Child,
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
-}
-
-impl Helper {
-    async fn start(words: &[impl AsRef<std::ffi::OsStr>]) -> Result<Self, Failure> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("bench")
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let input = child.stdin.take().ok_or("no input")?;
-        let output = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
-        Ok(Self { child, input, output })
-    }
-
-    async fn say(&mut self, line: &str) -> Result<(), Failure> {
-        self.input.write_all(format!("{line}\n").as_bytes()).await?;
-        Ok(())
-    }
-
-    async fn line(&mut self) -> Result<Value, Failure> {
-        let line = timeout(Duration::from_secs(90), self.output.next_line()).await??;
-        Ok(serde_json::from_str(&line.ok_or("a helper of the benchmark ended early")?)?)
-    }
-
-    async fn stop(mut self) {
-        let _ = self.child.kill().await;
-    }
-}
-
-/// A server with free ports and a folder of its own.
-struct Server {
-    child: Child,
-    pid: u32,
-    http: u16,
-    signal: String,
-    /// Where it takes media.
-    media: String,
-    folder: PathBuf,
-}
-
-impl Server {
-    async fn start(taps: u32) -> Result<Self, Failure> {
-        let folder = std::env::temp_dir().join(format!("rongtong-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
-        let free = || -> std::io::Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
-        let (http, https, media) = (free()?, free()?, free()?);
-        let child = Command::new(std::env::current_exe()?)
-            .arg("serve")
-            .env("RONGTONG__SERVER__HTTP_LISTEN", format!("127.0.0.1:{http}"))
-            .env("RONGTONG__SERVER__HTTPS_LISTEN", format!("127.0.0.1:{https}"))
-            .env("RONGTONG__MEDIA__UDP_PORT", media.to_string())
-            .env("RONGTONG__MEDIA__TCP_PORT", media.to_string())
-            .env("RONGTONG__DATA__DIR", folder.join("data"))
-            .env("RONGTONG__LIVEKIT__API_KEY", KEY)
-            .env("RONGTONG__LIVEKIT__API_SECRET", SECRET)
-            .env("RONGTONG_COUNT_ALLOCATIONS", "1")
-            .env(super::taps::COUNT, taps.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(folder.join("log"))?)
-            .kill_on_drop(true)
-            .spawn()?;
-        let pid = child.id().ok_or("the server has ended")?;
-        let server = Self {
-            child,
-            pid,
-            http,
-            signal: format!("ws://127.0.0.1:{http}"),
-            media: format!("127.0.0.1:{media}"),
-            folder,
-        };
-        for _ in 0..300 {
-            if server.get("/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
-                return Ok(server);
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-        Err(format!("the server of room {ROOM} did not become ready; see {}", server.folder.display()).into())
-    }
-
-    async fn get(&self, path: &str) -> Result<String, Failure> {
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.http)).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await??;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
-    }
-
-    fn log_bytes(&self) -> u64 {
-        std::fs::metadata(self.folder.join("log")).map_or(0, |file| file.len())
-    }
-
-    async fn metrics(&self) -> Result<String, Failure> {
-        self.get("/metrics").await
-    }
-
-    async fn stop(mut self) {
-        let _ = self.child.kill().await;
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn text(value: &Value, name: &str) -> Result<String, Failure> {
-    Ok(value.get(name).and_then(Value::as_str).ok_or_else(|| format!("{value} has no {name}"))?.to_owned())
-}
-
-fn number(value: &Value, name: &str) -> f64 {
-    value.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN)
-}
-
-/// A metric's value, over all its labels.
-fn metric(text: &str, name: &str) -> f64 {
-    let lines = text.lines().filter(|line| line.strip_prefix("rongtong_").is_some_and(|line| line.starts_with(name)));
-    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }

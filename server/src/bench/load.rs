@@ -59,7 +59,8 @@ pub async fn run(load: Load) -> Result<(), Failure> {
     let mut members = tokio::task::JoinSet::new();
     for number in 0..load.publishers + load.subscribers {
         let identity_name = format!("{}-{number}", load.name);
-        let request = TokenRequest { room: ROOM, identity: &identity_name, name: &identity_name };
+        let room = load.rooms.get(number % load.rooms.len().max(1)).map_or(ROOM, String::as_str);
+        let request = TokenRequest { room, identity: &identity_name, name: &identity_name };
         let publishes = number < load.publishers;
         let token = if publishes { minter.participant(request) } else { minter.subscribe_only(request) };
         let (load, identity, order) = (load.clone(), identity.clone(), order.clone());

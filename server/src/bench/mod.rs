@@ -6,9 +6,11 @@
 mod client;
 mod floor;
 mod forward;
+mod gb;
 mod hostile;
 mod janus;
 mod load;
+mod parts;
 mod report;
 mod signal;
 pub mod taps;
@@ -22,6 +24,11 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub enum Bench {
     /// Publishers whose packets all subscribers get, through this server.
     Forward(Forward),
+    /// Devices of GB/T 28181 that live, and streams of theirs that are watched.
+    Gb(gb::Gb),
+    /// The devices of `gb`.
+    #[command(hide = true)]
+    Fleet(gb::FleetArgs),
     /// The least that sending costs: packets sealed and sent, and nothing else. Part of `forward`.
     #[command(hide = true)]
     Floor(Floor),
@@ -155,11 +162,16 @@ pub struct Load {
     /// Begins the participants' names.
     #[arg(long)]
     pub name: String,
+    /// Rooms, by commas, that participants are spread over; by default all are in one.
+    #[arg(long, value_delimiter = ',')]
+    pub rooms: Vec<String>,
 }
 
 pub async fn run(bench: Bench) -> Result<(), Failure> {
     match bench {
         Bench::Forward(forward) => forward::run(forward).await,
+        Bench::Gb(gb) => gb::run(gb).await,
+        Bench::Fleet(fleet) => gb::fleet(fleet).await,
         Bench::Floor(floor) => blocking(move || floor::run(&floor)).await,
         Bench::Hostile(hostile) => blocking(move || hostile::run(&hostile)).await,
         Bench::Echo => blocking(floor::echo).await,

@@ -8,7 +8,7 @@ mod receiver;
 mod unwrap;
 
 pub use framing::Framing;
-pub use receiver::{MediaError, Receiver, listen};
+pub use receiver::{MediaError, Receiver, Totals, listen};
 pub use unwrap::{Counts, Unwrapper};
 
 use rongtong_media_core::mpeg::{AacHeader, AudioCodec, Unsupported, VideoCodec};

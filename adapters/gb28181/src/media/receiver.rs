@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -102,6 +103,15 @@ impl Source {
     }
 }
 
+/// What all calls together received.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub packets: AtomicU64,
+    pub bytes: AtomicU64,
+    /// Never came, or too late.
+    pub lost: AtomicU64,
+}
+
 /// Receives one call's media. Dropping it gives the port back.
 pub struct Receiver {
     port: Port,
@@ -109,10 +119,18 @@ pub struct Receiver {
     framing: Framing,
     unwrapper: Unwrapper,
     buffer: BytesMut,
+    totals: Arc<Totals>,
+    /// What of it is in the totals.
+    told: Counts,
 }
 
 /// Opens a port before the device is called.
-pub fn listen(pool: &Arc<PortPool>, carriage: Carriage, ssrc: Option<u32>) -> Result<Receiver, MediaError> {
+pub fn listen(
+    pool: &Arc<PortPool>,
+    carriage: Carriage,
+    ssrc: Option<u32>,
+    totals: Arc<Totals>,
+) -> Result<Receiver, MediaError> {
     let port = match carriage {
         Carriage::Udp => {
             let pair = pool.udp(false)?;
@@ -133,6 +151,8 @@ pub fn listen(pool: &Arc<PortPool>, carriage: Carriage, ssrc: Option<u32>) -> Re
         framing: Framing::default(),
         unwrapper: Unwrapper::new(ssrc, Vec::new()),
         buffer: BytesMut::new(),
+        totals,
+        told: Counts::default(),
     })
 }
 
@@ -181,6 +201,16 @@ impl Receiver {
 
     /// Waits until something came, and appends what it is. Nothing may be appended. Cancel-safe.
     pub async fn receive(&mut self, out: &mut Vec<Item>) -> Result<(), MediaError> {
+        let received = self.receive_some(out).await;
+        let (now, told) = (self.unwrapper.counts(), self.told);
+        self.told = now;
+        self.totals.packets.fetch_add(now.packets - told.packets, Ordering::Relaxed);
+        self.totals.bytes.fetch_add(now.bytes - told.bytes, Ordering::Relaxed);
+        self.totals.lost.fetch_add(now.lost - told.lost, Ordering::Relaxed);
+        received
+    }
+
+    async fn receive_some(&mut self, out: &mut Vec<Item>) -> Result<(), MediaError> {
         let deadline = self.unwrapper.next_deadline();
         let patience = async {
             match deadline {

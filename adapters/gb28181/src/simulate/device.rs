@@ -1,7 +1,7 @@
 //! One device: its signalling on a socket of its own, and what it answers.
 
 use super::sender::{Sender, Stream, Way};
-use super::{Counters, Faults, FleetConfig, Vendor};
+use super::{Counters, Faults, FleetConfig, MAX_ANSWERS, Vendor};
 use crate::agent::{Agent, Event, Invitation, InviteId, Order, Settings};
 use crate::id::Code;
 use crate::mansrtsp::Steering;
@@ -192,12 +192,10 @@ impl Device {
                 }
                 Event::NotRegistered(_) => count(&self.counters.refused),
                 Event::Answered(time) => {
-                    let bucket = (64 - u64::leading_zeros(time.as_millis() as u64)) as usize;
                     let mut answers = self.counters.answers.lock();
-                    if answers.len() <= bucket {
-                        answers.resize(bucket + 1, 0);
+                    if answers.len() < MAX_ANSWERS {
+                        answers.push(u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
                     }
-                    answers[bucket] += 1;
                 }
                 Event::Asked(root) => {
                     count(&self.counters.asked);

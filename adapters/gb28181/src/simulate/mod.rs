@@ -120,6 +120,8 @@ impl FleetConfig {
     }
 }
 
+pub const MAX_ANSWERS: usize = 1 << 20;
+
 /// What became of all devices, in numbers.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -132,7 +134,7 @@ pub struct Counters {
     pub steered: AtomicU64,
     pub calls: AtomicU64,
     pub ended: AtomicU64,
-    /// Milliseconds from a sign of life to its answer, in buckets by powers of two: below 1, 2, 4, …
+    /// Microseconds from a sign of life to its answer; the first [`MAX_ANSWERS`] of them.
     pub answers: Mutex<Vec<u32>>,
 }
 

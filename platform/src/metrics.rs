@@ -4,6 +4,7 @@
 //! from small fixed sets, never from what a client sent.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
@@ -166,6 +167,19 @@ impl Metrics {
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry.lock());
+        const END: &str = "# EOF\n";
+        text.truncate(text.strip_suffix(END).map_or(text.len(), str::len));
+        for (name, watched) in self.indicators.lock().iter() {
+            // A series of the same name says it already.
+            if !text.contains(&format!("# TYPE rongtong_{name} ")) {
+                let (help, value) = (watched.help, (watched.read)());
+                let _ = write!(
+                    text,
+                    "# HELP rongtong_{name} {help}.\n# TYPE rongtong_{name} gauge\nrongtong_{name} {value}\n"
+                );
+            }
+        }
+        text.push_str(END);
         text
     }
 
@@ -198,6 +212,19 @@ mod tests {
         let text = metrics.render();
         assert!(text.contains("rongtong_packets_total 3"), "{text}");
         assert_eq!(text.matches("# HELP rongtong_packets ").count(), 1);
+    }
+
+    #[test]
+    fn indicators_are_rendered_once() {
+        let metrics = Metrics::default();
+        metrics.gauge("taken", "Taken").set(3);
+        metrics.indicator("taken", "", "Taken", || 4.0);
+        metrics.indicator("cameras_live", "", "Cameras that are pulled now", || 2.0);
+        let text = metrics.render();
+        assert!(text.contains("# TYPE rongtong_cameras_live gauge\nrongtong_cameras_live 2\n"), "{text}");
+        assert!(text.contains("rongtong_taken 3\n") && !text.contains("rongtong_taken 4"), "{text}");
+        assert_eq!(text.matches("# EOF").count(), 1);
+        assert!(text.ends_with("# EOF\n"));
     }
 
     #[test]

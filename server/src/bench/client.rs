@@ -13,6 +13,7 @@ use rongtong_media_core::session::srtp::SrtpPair;
 use rtc_srtp::crypto::RTCCryptoProvider;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often the way is checked once it is known, and before.
@@ -72,7 +73,7 @@ pub struct Client {
     connected: bool,
     clients: Clients,
     /// The payload type of media; others carry retransmissions.
-    media: u8,
+    media: Arc<AtomicU8>,
     next_check: Instant,
     next_report: Instant,
     streams: Vec<Stream>,
@@ -91,7 +92,7 @@ impl Client {
         own: IceCredentials,
         identity: Arc<DtlsIdentity>,
         clients: Clients,
-        media: u8,
+        media: Arc<AtomicU8>,
     ) -> Result<Self, Failure> {
         socket.connect(remote.address)?;
         socket.set_nonblocking(true)?;
@@ -227,7 +228,7 @@ impl Client {
                 times.add(Duration::from_nanos(monotonic_ns().saturating_sub(u64::from_be_bytes(*sent))));
             }
         }
-        if second & 0x7f != self.media {
+        if second & 0x7f != self.media.load(Ordering::Relaxed) {
             self.retransmitted += 1;
             return;
         }

@@ -122,7 +122,7 @@ pub async fn publish(
         own.credentials.clone(),
         identity.clone(),
         Clients::Light,
-        PUBLISHED,
+        Arc::new(PUBLISHED.into()),
     )?);
     handle.stay().await
 }
@@ -143,7 +143,14 @@ pub async fn watch(
     let media = std::net::UdpSocket::bind("0.0.0.0:0")?;
     let own = Own::new(identity.fingerprint(), &media)?;
     let (answer, pictures) = signal::answer(sdp, &own)?;
-    add(Client::new(media, signal::remote(sdp)?, own.credentials.clone(), identity.clone(), clients, pictures)?);
+    add(Client::new(
+        media,
+        signal::remote(sdp)?,
+        own.credentials.clone(),
+        identity.clone(),
+        clients,
+        Arc::new(pictures.into()),
+    )?);
     let jsep = json!({ "type": "answer", "sdp": answer, "trickle": false });
     handle.message(json!({ "request": "start" }), Some(jsep)).await?;
     handle.stay().await

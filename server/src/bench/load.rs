@@ -16,7 +16,7 @@ use rongtong_signaling::token::{TokenMinter, TokenRequest};
 use serde_json::json;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -107,6 +107,8 @@ async fn watch(load: &Load, token: &str, identity: Arc<DtlsIdentity>, add: impl 
     let media = std::net::UdpSocket::bind("0.0.0.0:0")?;
     let own = Own::new(identity.fingerprint(), &media)?;
     let mut connected = false;
+    // The type of the pictures; the first offer of a room that nobody sends into yet has none.
+    let media_type = Arc::new(AtomicU8::new(PUBLISHED));
     let mut pings = tokio::time::interval(Duration::from_secs(5));
     loop {
         let message = tokio::select! {
@@ -119,10 +121,11 @@ async fn watch(load: &Load, token: &str, identity: Arc<DtlsIdentity>, add: impl 
         match message {
             Response::Offer(offer) => {
                 let (sdp, pictures) = signal::answer(&offer.sdp, &own)?;
+                if pictures != 0 {
+                    media_type.store(pictures, Ordering::Relaxed);
+                }
                 if !connected {
                     connected = true;
-                    // Browsers send pictures by the type that was offered; here all sections have one type.
-                    let pictures = if pictures == 0 { PUBLISHED } else { pictures };
                     let remote = signal::remote(&offer.sdp)?;
                     add(Client::new(
                         media.try_clone()?,
@@ -130,7 +133,7 @@ async fn watch(load: &Load, token: &str, identity: Arc<DtlsIdentity>, add: impl 
                         own.credentials.clone(),
                         identity.clone(),
                         load.clients,
-                        pictures,
+                        media_type.clone(),
                     )?);
                 }
                 let answer = proto::SessionDescription { r#type: "answer".into(), sdp, ..Default::default() };
@@ -189,7 +192,7 @@ async fn publish(
                     own.credentials.clone(),
                     identity.clone(),
                     Clients::Light,
-                    PUBLISHED,
+                    Arc::new(AtomicU8::new(PUBLISHED)),
                 )?);
             }
             // Its own connection for what others send is not used.

@@ -108,7 +108,10 @@ impl Server {
     pub async fn sign_in(&mut self) -> Result<(), Failure> {
         const PASSWORD: &str = "Bench-2026-of-a-minute!";
         let told = std::fs::read_to_string(self.folder.join("data/first-sign-in.txt"))?;
-        let once = told.lines().find_map(|line| line.strip_prefix("password: ")).ok_or("no first password")?;
+        let once = told
+            .lines()
+            .find_map(|line| line.split_once("password: ").map(|(_, once)| once))
+            .ok_or("no first password")?;
         let body = |password: &str| json!({ "account": "admin", "password": password });
         self.token = text(&self.post("/session", &body(once.trim())).await?, "token")?;
         self.post("/session/password", &json!({ "old_password": once.trim(), "new_password": PASSWORD })).await?;

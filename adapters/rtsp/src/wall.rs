@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 pub const MAX_ON_WALL: usize = 200;
 /// Walls that are looked at.
 pub const MAX_WALLS: usize = 256;
+/// Of one person.
+const MAX_OF_ONE: usize = 16;
 const PREFIX: &str = "wall-";
 /// Whoever asked for a wall comes within so long.
 const JOINED_WITHIN: Duration = Duration::from_secs(60);
@@ -37,10 +39,11 @@ pub struct Wall {
 }
 
 impl Cameras {
-    /// Makes a room for a wall with these cameras; `None` when there are [`MAX_WALLS`].
+    /// Makes a room for a wall with these cameras; `None` when there are [`MAX_WALLS`], or too many of that person.
     pub(crate) fn make_wall(&self, person: &str, cameras: BTreeSet<String>) -> Option<RoomName> {
         let mut walls = self.walls().lock();
-        if walls.len() >= MAX_WALLS {
+        let own = walls.values().filter(|wall| wall.person == person).count();
+        if walls.len() >= MAX_WALLS || own >= MAX_OF_ONE {
             return None;
         }
         let cameras = self.without_lent(cameras);

@@ -48,6 +48,9 @@ pub struct Gb {
     /// `udp`, `tcp-passive`, `tcp-active`
     #[arg(long, default_value = "udp")]
     pub carriage: String,
+    /// Packets are sent one by one, and not many with one call of the system, which is what they come as.
+    #[arg(long)]
+    pub singly: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -62,7 +65,14 @@ pub struct FleetArgs {
     keepalive: u64,
     #[arg(long)]
     mbit: f64,
+    #[arg(long)]
+    first: u32,
+    #[arg(long)]
+    singly: bool,
 }
+
+/// Devices of one process: each has a socket.
+const OF_ONE_PROCESS: u32 = 8_000;
 
 impl Gb {
     fn config(&self, server: SocketAddr) -> Result<FleetConfig, Failure> {
@@ -93,19 +103,29 @@ pub async fn run(bench: Gb) -> Result<(), Failure> {
 
     // All at once, as after a restart of the platform.
     let began = (Instant::now(), Cpu::of(server.pid)?);
-    let words = [
-        ("--server", sip.to_string()),
-        ("--devices", bench.devices.to_string()),
-        ("--channels", bench.channels.to_string()),
-        ("--keepalive", bench.keepalive.to_string()),
-        ("--mbit", bench.mbit.to_string()),
-    ];
-    let words: Vec<String> = words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
-    let words: Vec<String> = std::iter::once("fleet".to_owned()).chain(words).collect();
-    let mut fleet = Helper::start(&words).await?;
-    let ready = fleet.line().await?;
-    report.note("storm_s", number(&ready, "seconds"));
-    report.bar("refused_for_good", f64::from(bench.devices) - number(&ready, "online"), 0.0);
+    let mut fleets = Vec::new();
+    for first in (0..bench.devices).step_by(OF_ONE_PROCESS as usize) {
+        let words = [
+            ("--server", sip.to_string()),
+            ("--devices", OF_ONE_PROCESS.min(bench.devices - first).to_string()),
+            ("--first", first.to_string()),
+            ("--channels", bench.channels.to_string()),
+            ("--keepalive", bench.keepalive.to_string()),
+            ("--mbit", bench.mbit.to_string()),
+        ];
+        let words = words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+        let singly = bench.singly.then(|| "--singly".to_owned());
+        let words: Vec<String> = std::iter::once("fleet".to_owned()).chain(words).chain(singly).collect();
+        fleets.push(Helper::start(&words).await?);
+    }
+    let (mut online, mut seconds) = (0.0, 0.0);
+    for fleet in &mut fleets {
+        let ready = fleet.line().await?;
+        online += number(&ready, "online");
+        seconds = f64::max(seconds, number(&ready, "seconds"));
+    }
+    report.note("storm_s", seconds);
+    report.bar("refused_for_good", f64::from(bench.devices) - online, 0.0);
     let channels = f64::from(bench.devices) * f64::from(bench.channels);
     let end = Instant::now() + READY_WITHIN;
     while metric(&server.metrics().await?, "gb28181_channels") < channels {
@@ -148,15 +168,20 @@ pub async fn run(bench: Gb) -> Result<(), Failure> {
     }
     sleep(WARM_UP).await;
 
-    fleet.say("measure").await?;
+    for fleet in &mut fleets {
+        fleet.say("measure").await?;
+    }
     if let Some(viewers) = &mut viewers {
         viewers.say("measure").await?;
     }
     let (before, cpu) = (server.metrics().await?, Cpu::of(server.pid)?);
     sleep(Duration::from_secs(bench.seconds)).await;
     let (after, cpu) = (server.metrics().await?, Cpu::of(server.pid)?.since(cpu));
-    fleet.say("report").await?;
-    let sent = fleet.line().await?;
+    let mut sent = Vec::new();
+    for fleet in &mut fleets {
+        fleet.say("report").await?;
+        sent.push(fleet.line().await?);
+    }
     let watched = match &mut viewers {
         Some(viewers) => {
             viewers.say("report").await?;
@@ -168,7 +193,9 @@ pub async fn run(bench: Gb) -> Result<(), Failure> {
     if let Some(viewers) = viewers {
         viewers.stop().await;
     }
-    fleet.stop().await;
+    for fleet in fleets {
+        fleet.stop().await;
+    }
     server.stop().await;
 
     let count = |name: &str| metric(&after, name) - metric(&before, name);
@@ -185,12 +212,14 @@ pub async fn run(bench: Gb) -> Result<(), Failure> {
     report.note("core_user", cpu.user / (seconds * 1e6));
     report.note("core_percent_per_mbit", core * 100.0 / mbit.max(0.001));
     report.bar("lost", count("gb28181_media_lost"), 0.0);
-    report.note("sender_dropped", number(&sent, "dropped"));
-    report.note("sender_late_ms", number(&sent, "late_ms"));
-    report.bar("keepalive_p99_ms", number(&sent, "p99_ms"), 50.0);
-    report.note("keepalive_p50_ms", number(&sent, "p50_ms"));
-    report.note("keepalives", number(&sent, "answers"));
-    report.bar("false_offline", number(&sent, "lost"), 0.0);
+    let sum = |name: &str| sent.iter().map(|sent| number(sent, name)).sum::<f64>();
+    let worst = |name: &str| sent.iter().map(|sent| number(sent, name)).fold(0.0, f64::max);
+    report.note("sender_dropped", sum("dropped"));
+    report.note("sender_late_ms", worst("late_ms"));
+    report.bar("keepalive_p99_ms", worst("p99_ms"), 50.0);
+    report.note("keepalive_p50_ms", worst("p50_ms"));
+    report.note("keepalives", sum("answers"));
+    report.bar("false_offline", sum("lost"), 0.0);
     report.bar("offline", f64::from(bench.devices) - metric(&after, "gb28181_devices_online"), 0.0);
     if let Some(watched) = watched {
         let lost = number(&watched, "expected") - number(&watched, "packets");
@@ -214,7 +243,9 @@ pub async fn fleet(args: FleetArgs) -> Result<(), Failure> {
     };
     let reel = Arc::new(reel(&spec)?);
     let began = Instant::now();
-    let fleet = Fleet::start(config(args.server, args.devices, args.channels, args.keepalive)?, reel).await?;
+    let mut config = config(args.server, args.devices, args.channels, args.keepalive)?;
+    (config.first, config.singly) = (args.first, args.singly);
+    let fleet = Fleet::start(config, reel).await?;
     while fleet.online() < args.devices.into() && began.elapsed() < READY_WITHIN {
         sleep(Duration::from_millis(50)).await;
     }

@@ -40,7 +40,7 @@ impl Helper {
     }
 
     pub async fn line(&mut self) -> Result<Value, Failure> {
-        let line = timeout(Duration::from_secs(90), self.output.next_line()).await??;
+        let line = timeout(Duration::from_secs(200), self.output.next_line()).await??;
         Ok(serde_json::from_str(&line.ok_or("a helper of the benchmark ended early")?)?)
     }
 

@@ -33,6 +33,8 @@ const LAST_WORDS: Duration = Duration::from_millis(400);
 const SILENT_AFTER: Duration = Duration::from_secs(8);
 /// The end of a file is not always where it is said to be, milliseconds.
 const NEAR_THE_END: i64 = 3_000;
+/// Milliseconds of a recording that are counted from one picture.
+const REANCHOR_AFTER: i64 = 600_000;
 /// Some can't be called again at once when they were hung up.
 const AGAIN_AFTER: Duration = Duration::from_millis(700);
 
@@ -476,6 +478,10 @@ impl Played {
         }
         if let Some((at, position)) = self.anchor {
             let since = i64::from(media.wrapping_sub(at) as i32).div_euclid(90);
+            if since >= REANCHOR_AFTER {
+                // Ticks of 32 bits are 13 hours, of which half are ahead.
+                self.anchor = Some((media, position + since));
+            }
             self.playback.progress.lock().position = (position + since).min(self.period.1 * 1_000);
         }
     }

@@ -87,7 +87,7 @@ impl Device {
         settings.edition = config.edition;
         settings.charset = config.charset();
         settings.user_agent = "Simulated".to_owned();
-        let share = f64::from(number) / f64::from(config.devices.max(1));
+        let share = f64::from(number - config.first) / f64::from(config.devices.max(1));
         let begins = Instant::now() + config.ramp.mul_f64(share);
         let mut device = Self {
             number,

@@ -61,6 +61,8 @@ pub struct FleetConfig {
     pub platform: Code,
     pub password: String,
     pub devices: u32,
+    /// The number of the first, so that fleets do not meet.
+    pub first: u32,
     /// Of each device.
     pub channels: u32,
     /// Where devices are.
@@ -76,6 +78,8 @@ pub struct FleetConfig {
     pub faults: Faults,
     /// A live call begins with a keyframe; otherwise where the picture is, and with a keyframe when it is asked for.
     pub starts_with_key: bool,
+    /// Packets over UDP go one by one, as those of devices do; otherwise many with one call of the system.
+    pub singly: bool,
 }
 
 impl FleetConfig {
@@ -84,6 +88,7 @@ impl FleetConfig {
             server,
             password: password.to_owned(),
             devices: 1,
+            first: 0,
             channels: 1,
             bind: IpAddr::from([127, 0, 0, 1]),
             keepalive: Duration::from_secs(60),
@@ -95,6 +100,7 @@ impl FleetConfig {
             vendor: Vendor::Standard,
             faults: Faults::default(),
             starts_with_key: true,
+            singly: false,
         }
     }
 
@@ -151,9 +157,9 @@ impl Fleet {
     pub async fn start(config: FleetConfig, reel: Arc<Reel>) -> io::Result<Self> {
         let config = Arc::new(config);
         let (counters, stop) = (Arc::new(Counters::default()), watch::channel(false).0);
-        let sender = Arc::new(Sender::start(reel, config.faults, config.starts_with_key)?);
+        let sender = Arc::new(Sender::start(reel, config.faults, config.starts_with_key, config.singly)?);
         let mut tasks = JoinSet::new();
-        for number in 0..config.devices {
+        for number in (config.first..).take(config.devices as usize) {
             let device =
                 device::Device::new(number, config.clone(), counters.clone(), sender.clone(), stop.subscribe()).await?;
             tasks.spawn(device.run());

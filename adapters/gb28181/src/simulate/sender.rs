@@ -68,7 +68,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    pub fn start(reel: Arc<Reel>, faults: Faults, starts_with_key: bool) -> io::Result<Self> {
+    pub fn start(reel: Arc<Reel>, faults: Faults, starts_with_key: bool, singly: bool) -> io::Result<Self> {
         let (orders, inbox) = channel();
         let sent = Arc::new(Mutex::new(Sent::default()));
         let told = sent.clone();
@@ -76,6 +76,7 @@ impl Sender {
             reel,
             faults,
             starts_with_key,
+            singly,
             streams: HashMap::new(),
             due: BinaryHeap::new(),
             chance: SmallRng::seed_from_u64(28_181),
@@ -147,6 +148,7 @@ struct Work {
     reel: Arc<Reel>,
     faults: Faults,
     starts_with_key: bool,
+    singly: bool,
     streams: HashMap<u64, Playing>,
     /// When, which stream, and its turn.
     due: BinaryHeap<Reverse<(Instant, u64, u64)>>,
@@ -290,7 +292,7 @@ impl Work {
         let every = Duration::from_secs_f64(1.0 / f64::from(self.reel.fps) / playing.speed.max(0.05));
         self.due.push(Reverse((at + every, key, turn)));
         let ok = match &mut playing.stream.way {
-            Way::Udp(socket, to) if self.faults.loss == 0 && self.faults.reorder == 0 => {
+            Way::Udp(socket, to) if !self.singly && self.faults.loss == 0 && self.faults.reorder == 0 => {
                 send_many(socket, playing.udp.as_ref(), *to, &self.packets)
             }
             Way::Udp(..) => send_badly(playing, &self.packets, self.faults, &mut self.chance),

@@ -186,6 +186,12 @@ impl Verifier {
         bool::from(same).then_some(at_ms)
     }
 
+    /// Whether a nonce is one of ours that may still be answered; one that was answered before is not told apart.
+    pub fn knows(&self, nonce: &str, now_ms: u64) -> bool {
+        let lifetime = self.lifetime.as_millis() as u64;
+        self.made_at(nonce).is_some_and(|made| now_ms <= made.saturating_add(lifetime))
+    }
+
     /// Checks an Authorization header against the password.
     pub fn verify(
         &mut self,

@@ -21,7 +21,7 @@ const PLATFORM: &str = "34020000002000000001";
 const PASSWORD: &str = "gate-of-a-measurement";
 const WARM_UP: Duration = Duration::from_secs(5);
 /// Devices that were online must all be, and streams must all come, within so long.
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_secs(190);
 
 #[derive(Args, Clone, Debug)]
 pub struct Gb {

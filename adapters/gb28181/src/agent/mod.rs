@@ -277,7 +277,14 @@ impl Agent {
                     _ => self.not_registered(now, Some(code)),
                 }
             }
-            _ => self.not_registered(now, Some(code)),
+            _ => {
+                self.not_registered(now, Some(code));
+                let later =
+                    response.header("Retry-After").and_then(|text| text.split([';', ' ', '(']).next()?.parse().ok());
+                if let (Some(later), Some(at)) = (later, &mut self.register_at) {
+                    *at = now + Duration::from_secs(u64::min(later, 3_600));
+                }
+            }
         }
     }
 

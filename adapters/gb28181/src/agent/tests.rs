@@ -228,3 +228,58 @@ fn nothing_is_left_over_on_a_bad_line() {
         assert_eq!((load.calls, load.clients, load.queries), (0, 0, 0));
     }
 }
+
+/// More than the platform lets in while a request lives: those that gave up come again, and all are in before long.
+#[test]
+fn a_storm_beyond_what_a_request_can_wait_for() {
+    let now = Instant::now();
+    let secrets = Arc::new(|_: &Code| Secret::Password("secret".into()));
+    let mut rules = Rules::new(code(UPPER), SERVER, secrets);
+    rules.registrations = 50;
+    let mut platform = Platform::new(rules, now, SystemTime::UNIX_EPOCH);
+    let mut agents: Vec<(SocketAddr, Agent)> = (0..2_000u32)
+        .map(|number| {
+            let addr = SocketAddr::from(([10, 1, (number >> 8) as u8, number as u8], 5060));
+            let code = code(&format!("3402000000132{number:07}"));
+            let settings = Settings::new(code, "secret", self::code(UPPER), SERVER.parse().unwrap(), addr.to_string());
+            (addr, Agent::new(settings, now))
+        })
+        .collect();
+    let of: HashMap<SocketAddr, usize> = agents.iter().enumerate().map(|(at, (addr, _))| (*addr, at)).collect();
+    let (mut at, mut failures) = (now, HashMap::<Option<u16>, usize>::new());
+    let mut online_at = Vec::new();
+    for step in 0..4_000 {
+        let from = SERVER.parse().unwrap();
+        for (addr, agent) in &mut agents {
+            if agent.next_deadline().is_some_and(|deadline| deadline <= at) {
+                agent.tick(at);
+            }
+            while let Some((_, bytes)) = agent.poll_send() {
+                platform.receive(at, Peer { carrier: Carrier::Udp, addr: *addr }, &bytes);
+            }
+            while let Some(event) = agent.poll_event() {
+                if let Event::NotRegistered(code) = event {
+                    *failures.entry(code).or_default() += 1;
+                }
+            }
+        }
+        platform.tick(at);
+        while let Some((peer, bytes)) = platform.poll_send() {
+            let agent = &mut agents[of[&peer.addr]].1;
+            agent.receive(at, Peer { carrier: Carrier::Udp, addr: from }, &bytes);
+        }
+        while platform.poll_event().is_some() {}
+        if step % 200 == 0 {
+            online_at.push(platform.load().online);
+        }
+        at += Duration::from_millis(50);
+    }
+    println!("{online_at:?} every 10 s, {failures:?}");
+    let registered = agents.iter().filter(|(_, agent)| agent.is_registered()).count();
+    assert_eq!((registered, platform.load().online), (2_000, 2_000));
+    assert_eq!(failures.get(&None), None, "nobody waits in vain");
+    let told = failures.get(&Some(503)).copied().unwrap_or_default();
+    assert!((700..1_600).contains(&told), "{told} were told to come again");
+    // 50 a second, without many a second in which nobody comes.
+    assert!(online_at.iter().position(|online| *online == 2_000).is_some_and(|at| at <= 7), "{online_at:?}");
+}

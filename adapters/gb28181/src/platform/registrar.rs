@@ -11,9 +11,13 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// Beyond are told to come again; and beyond so many bytes, which that many would have if they were attacks.
-const MAX_QUEUE: usize = 20_000;
+/// Who would wait longer is told when to come again. A request lives for 32 s; were the queue longer, all that were let
+/// in would have given up before, and would be at its end again, for ever.
+const MAX_WAIT: Duration = Duration::from_secs(24);
+/// Beyond so many bytes as well.
 const MAX_QUEUED_BYTES: usize = 64 << 20;
+/// Nobody is told to come later than that, s.
+const MAX_LATER: u64 = 600;
 /// Registrations are for so long at most, s.
 const MAX_EXPIRES: u32 = 86_400;
 
@@ -23,16 +27,26 @@ pub(super) struct Door {
     next: Option<Instant>,
     queue: VecDeque<(ServerId, Peer, Request)>,
     bytes: usize,
+    /// Those that were told to come again since the queue was empty.
+    later: u32,
 }
 
 impl Door {
     pub fn new(a_second: u32) -> Self {
         let every = Duration::from_secs(1) / a_second.max(1);
-        Self { every, next: None, queue: VecDeque::new(), bytes: 0 }
+        Self { every, next: None, queue: VecDeque::new(), bytes: 0, later: 0 }
     }
 
     pub fn has_room_for(&self, request: &Request) -> bool {
-        self.queue.len() < MAX_QUEUE && self.bytes + size(request) <= MAX_QUEUED_BYTES
+        let wait = self.every.saturating_mul(u32::try_from(self.queue.len()).unwrap_or(u32::MAX));
+        wait < MAX_WAIT && self.bytes + size(request) <= MAX_QUEUED_BYTES
+    }
+
+    /// When to come again, s: each after those that were told so before.
+    fn later(&mut self) -> u64 {
+        let before = self.every.saturating_mul(self.later);
+        self.later = self.later.saturating_add(1);
+        (MAX_WAIT + before).as_secs().min(MAX_LATER) + u64::from(rand::random::<u8>() % 8)
     }
 
     pub fn queue(&mut self, id: ServerId, peer: Peer, request: Request, now: Instant) {
@@ -44,7 +58,7 @@ impl Door {
     pub fn admit(&mut self, now: Instant) -> Option<(ServerId, Peer, Request)> {
         let next = self.next.filter(|next| *next <= now)?;
         let Some(first) = self.queue.pop_front() else {
-            self.next = None;
+            (self.next, self.later) = (None, 0);
             return None;
         };
         self.bytes -= size(&first.2);
@@ -69,12 +83,29 @@ impl Platform {
 
     /// It has to wait its turn, or, where too many wait, to come again.
     pub(super) fn knock(&mut self, now: Instant, id: ServerId, peer: Peer, request: Request) {
+        // Who has to be asked first is asked at once, which costs little.
+        if !self.has_answered(now, &request) {
+            return self.register(now, id, peer, &request);
+        }
         if self.door.has_room_for(&request) {
             self.door.queue(id, peer, request, now);
         } else {
             let mut response = respond(&request, 503, &new_tag());
-            response.add("Retry-After", (10 + rand::random::<u8>() % 50).to_string());
+            response.add("Retry-After", self.door.later().to_string());
             self.sip.respond(now, id, response);
+        }
+    }
+
+    /// Whether it answers a challenge of ours, or needs none.
+    fn has_answered(&self, now: Instant, request: &Request) -> bool {
+        let Ok(code) = Code::new(request.sender().user()) else { return false };
+        match (self.settings.secrets)(&code) {
+            Secret::Open => true,
+            Secret::Refused => false,
+            Secret::Password(_) => {
+                let fields = request.header("Authorization").and_then(Fields::parse);
+                fields.is_some_and(|fields| self.verifier.knows(fields.get("nonce"), self.millis(now)))
+            }
         }
     }
 

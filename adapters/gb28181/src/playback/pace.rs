@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 /// Pictures that come so much too early or too late are not early or late: the device plays at another speed, or from
 /// elsewhere.
 const TOLERANCE: f64 = 90_000.0;
-/// After a leap, as if pictures came 25 a second.
-const STEP: u32 = 3_600;
+/// The least between two pictures, ticks.
+const SHORTEST: u32 = 900;
 
 #[derive(Clone, Copy, Debug)]
 struct Anchor {
@@ -21,21 +21,30 @@ struct Anchor {
 
 #[derive(Debug)]
 pub struct Pacer {
+    /// As it was told, until it shows that it is another.
     speed: f64,
+    is_usual: bool,
     anchor: Option<Anchor>,
-    last: Option<(u32, Instant)>,
+    last: Option<Last>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    media: u32,
+    out: u32,
+    at: Instant,
 }
 
 impl Default for Pacer {
     fn default() -> Self {
-        Self { speed: 1.0, anchor: None, last: None }
+        Self { speed: 1.0, is_usual: true, anchor: None, last: None }
     }
 }
 
 impl Pacer {
     /// What comes from now on comes so many times as fast as it was recorded.
     pub fn set_speed(&mut self, speed: f64) {
-        self.speed = speed;
+        (self.speed, self.is_usual) = (speed, speed == 1.0);
         self.anchor = None;
     }
 
@@ -46,26 +55,37 @@ impl Pacer {
 
     /// The time of a picture that the recording has at `media`, both in ticks of 90 kHz.
     pub fn picture(&mut self, media: u32, now: Instant) -> u32 {
+        let ahead = |from: u32, since: Instant, speed: f64| {
+            let step = f64::from(media.wrapping_sub(from) as i32);
+            (step, step / speed - ticks(now.saturating_duration_since(since)))
+        };
         let kept = self.anchor.and_then(|anchor| {
-            let step = f64::from(media.wrapping_sub(anchor.media) as i32) / self.speed;
-            let lead = step - ticks(now.saturating_duration_since(anchor.at));
-            (lead.abs() <= TOLERANCE).then(|| anchor.out.wrapping_add(step as i32 as u32))
+            let (step, lead) = ahead(anchor.media, anchor.at, self.speed);
+            (lead.abs() <= TOLERANCE).then(|| anchor.out.wrapping_add((step / self.speed) as i32 as u32))
         });
         let out = kept.unwrap_or_else(|| {
-            let out = self.last.map_or(media, |(last, at)| {
-                let since = ticks(now.saturating_duration_since(at)) as u64 as u32;
-                last.wrapping_add(since.max(STEP))
+            if let (Some(anchor), Some(last)) = (self.anchor, self.last)
+                && ahead(last.media, last.at, self.speed).1.abs() <= TOLERANCE
+            {
+                // By and by, not by a leap.
+                let pace =
+                    ahead(anchor.media, anchor.at, 1.0).0 / ticks(now.saturating_duration_since(anchor.at)).max(1.0);
+                self.speed = pace.clamp(0.05, 64.0);
+            }
+            let out = self.last.map_or(media, |last| {
+                let since = ticks(now.saturating_duration_since(last.at)) as u64 as u32;
+                last.out.wrapping_add(since.max(SHORTEST))
             });
             self.anchor = Some(Anchor { media, out, at: now });
             out
         });
-        self.last = Some((out, now));
+        self.last = Some(Last { media, out, at: now });
         out
     }
 
     /// The time of sound, which is heard at the speed of life alone, and not before the first picture.
     pub fn sound(&self, media: u32) -> Option<u32> {
-        let anchor = self.anchor.filter(|_| self.speed == 1.0)?;
+        let anchor = self.anchor.filter(|_| self.is_usual)?;
         Some(anchor.out.wrapping_add(media.wrapping_sub(anchor.media)))
     }
 }
@@ -92,7 +112,7 @@ mod tests {
             let mut pacer = Pacer::default();
             pacer.set_speed(speed);
             let pictures: Vec<(u32, u64)> = (0..500)
-                .map(|n| (u32::MAX - 90_000 + 3_600u32.wrapping_mul(n), every * u64::from(n) + u64::from(n % 3) * 9))
+                .map(|n| ((u32::MAX - 90_000).wrapping_add(3_600 * n), every * u64::from(n) + u64::from(n % 3) * 9))
                 .collect();
             for step in steps(&mut pacer, start, &pictures) {
                 assert_eq!(step as u64, every * 90, "at {speed}");

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use rongtong_media_core::device::{Answer, DeviceFailure, DeviceReason, DeviceSession, Lender, Opener};
 use session::Played;
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -92,6 +93,8 @@ pub struct Playback {
     pub spans: Vec<(i64, i64)>,
     wish: watch::Sender<Wish>,
     progress: Mutex<Progress>,
+    /// The seek that was begun last.
+    sought: AtomicU64,
     used: Mutex<(usize, Instant)>,
 }
 
@@ -106,6 +109,7 @@ impl Playback {
             spans,
             wish: watch::channel(wish).0,
             progress: Mutex::new(progress),
+            sought: AtomicU64::new(0),
             used: Mutex::new((0, Instant::now())),
         }
     }

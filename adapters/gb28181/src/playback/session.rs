@@ -10,6 +10,7 @@ use crate::service::{FIRST_PACKET_WITHIN, Gb28181, OpenError, Session, SessionEn
 use rongtong_media_core::device::{Answer, DeviceFailure, DeviceItem, DeviceReason, DeviceSession};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -152,7 +153,7 @@ impl Played {
         let wish = *wishes.borrow();
         let progress = playback.progress();
         // A place that was wished for while nobody watched goes first.
-        let fresh = progress.phase == Phase::Opening;
+        let fresh = playback.sought.swap(wish.seek.0, Ordering::Relaxed) != wish.seek.0;
         let last = playback.spans.last().map_or(0, |(_, end)| end - 1);
         let at = if fresh { wish.seek.1 } else { progress.position.div_euclid(1_000).min(last) };
         let mut played = Self {
@@ -276,6 +277,7 @@ impl Played {
         let wish = *self.wishes.borrow_and_update();
         if wish.seek.0 != self.seek {
             self.seek = wish.seek.0;
+            self.playback.sought.store(self.seek, Ordering::Relaxed);
             return self.go_to(wish.seek.1, true);
         }
         match &self.call {
@@ -286,11 +288,16 @@ impl Played {
                 (true, false) => self.tell(Doing::Pause, Steering::Pause),
                 (false, _) => self.tell(Doing::Resume, Steering::Play { speed: self.speed, from: None }),
             },
-            Call::Up(_) if !wish.paused && wish.speed != self.speed => {
+            Call::Up(_) if !wish.paused && wish.speed != self.speed && !self.has_one_speed() => {
                 self.tell(Doing::Speed(wish.speed), Steering::Play { speed: wish.speed, from: None });
             }
             Call::None | Call::Opening(_) | Call::Up(_) => {}
         }
+    }
+
+    /// It was told another speed before, in this call or an earlier one.
+    fn has_one_speed(&self) -> bool {
+        self.playback.progress.lock().speed_ignored
     }
 
     fn answered(&mut self, result: Result<(), QueryFailure>) {

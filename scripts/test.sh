@@ -38,7 +38,7 @@ apt_need curl ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-p
 
 console_tests() { (cd console-web && npm run --silent typecheck && npm test --silent); }
 rust_build() { cargo build --offline --locked --workspace --bins --tests --examples; }
-rust_tests() { cargo test --offline --locked --workspace; }
+rust_tests() { cargo test --offline --locked --workspace --no-fail-fast; }
 browser_tests() {
     npm_install tests/e2e
     (cd tests/e2e && RONGTONG_BIN="$CARGO_TARGET_DIR/debug/rongtong" node --test --test-concurrency=1 --test-reporter=spec ./*.test.mjs)

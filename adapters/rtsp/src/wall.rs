@@ -15,7 +15,7 @@ pub const MAX_ON_WALL: usize = 200;
 /// Walls that are looked at.
 pub const MAX_WALLS: usize = 256;
 /// Of one person.
-const MAX_OF_ONE: usize = 16;
+const MAX_OF_ONE: usize = 64;
 const PREFIX: &str = "wall-";
 /// Whoever asked for a wall comes within so long.
 const JOINED_WITHIN: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
--- Walls of pictures that were saved; what is on each pane is JSON text.
+-- Walls of pictures that were saved; what is on each pane is text that the adapter of cameras reads.
 create table walls (
     id text primary key,
     name text not null,

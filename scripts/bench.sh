@@ -10,7 +10,7 @@ for load in "--subscribers 100 --pps 208" "--subscribers 100 --pps 210 --picture
   # shellcheck disable=SC2086
   "$(cat .build/rongtong)" bench forward $load || failed=1
 done
-for load in "" "--singly" "--streams 64 --viewers 64 --mbit 2" "--streams 320 --viewers 32" "--devices 20000 --channels 2"; do
+for load in "" "--singly" "--streams 64 --viewers 64 --mbit 2" "--streams 320 --viewers 32 --singly" "--devices 20000 --channels 2"; do
   say "bench gb $load"
   # shellcheck disable=SC2086
   "$(cat .build/rongtong)" bench gb $load || failed=1

@@ -6,7 +6,6 @@
 use crate::presence::camera_of_room;
 use crate::service::Cameras;
 use rongtong_media_core::ids::RoomName;
-use rongtong_media_core::room::LeaveReason;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -80,16 +79,8 @@ impl Cameras {
 
     /// Forgets walls that nobody looks at any more.
     pub(crate) fn forget_walls(&self) {
-        let mut over = Vec::new();
-        self.walls().lock().retain(|room, wall| {
-            let stays = wall.made.elapsed() < JOINED_WITHIN || self.rooms().find(room).is_some();
-            if !stays {
-                over.push(room.clone());
-            }
-            stays
-        });
-        for room in over {
-            self.rooms().close(&room, LeaveReason::RoomClosed);
-        }
+        let stays =
+            |room: &RoomName, wall: &Wall| wall.made.elapsed() < JOINED_WITHIN || self.rooms().find(room).is_some();
+        self.walls().lock().retain(|room, wall| stays(room, wall));
     }
 }

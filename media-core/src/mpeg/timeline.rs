@@ -96,7 +96,8 @@ impl Timeline {
             let elapsed = arrival.saturating_duration_since(before).as_micros() as i64 * 9 / 100;
             // Also at eight times its speed a stream goes no faster; pictures out of order go back by a few.
             let leaps = step > elapsed * 8 + 90_000 || step < -18_000;
-            self.jumps += u32::from(leaps || (knew_pts && pts.is_some() && by_pts.is_none()));
+            let jumped = leaps || (knew_pts && pts.is_some() && by_pts.is_none());
+            self.jumps = self.jumps.saturating_add(u32::from(jumped));
         }
         self.arrived = Some(arrival);
         self.now += step;

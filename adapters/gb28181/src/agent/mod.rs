@@ -334,7 +334,14 @@ impl Agent {
     fn pump(&mut self, now: Instant) {
         while let Some(event) = self.sip.poll_event() {
             match event {
-                Sip::Request { id, request, .. } => self.request(now, id, *request),
+                // Nobody but the platform has it send anything anywhere.
+                Sip::Request { id, peer, request } => {
+                    if peer.addr.ip().to_canonical() == self.settings.server.ip().to_canonical() {
+                        self.request(now, id, *request);
+                    } else {
+                        self.answer(now, id, &request, 403);
+                    }
+                }
                 Sip::Acknowledged { id, .. } => self.ready(id),
                 Sip::Unacknowledged { id } | Sip::Cancelled { id } => self.dropped(id),
                 Sip::Response { id, response } => self.response(now, id, &response),

@@ -197,6 +197,21 @@ fn calls_are_understood_steered_and_ended() {
     assert_eq!((world.platform.load().calls, world.platform.load().clients), (0, 0));
 }
 
+#[test]
+fn a_stranger_has_nothing_sent() {
+    let mut world = World::new("secret", 0, 5);
+    world.run(Duration::from_secs(2));
+    world
+        .platform
+        .command(world.now, Ask::Call { id: CallId(1), order: call(What::Live { stream: 0 }, Carriage::Udp) });
+    let (_, invite) = world.platform.poll_send().unwrap();
+    let stranger = Peer { carrier: Carrier::Udp, addr: "203.0.113.9:5060".parse().unwrap() };
+    world.agent.receive(world.now, stranger, &invite);
+    let (to, answer) = world.agent.poll_send().unwrap();
+    assert!(to == stranger && answer.starts_with(b"SIP/2.0 403"), "{answer:?}");
+    assert_eq!(world.agent.load().2, 0);
+}
+
 /// Over bad lines, whatever is ordered: every call ends once, and nothing is left over.
 #[test]
 fn nothing_is_left_over_on_a_bad_line() {

@@ -199,6 +199,7 @@ impl Played {
         let within = (self.period.0..end).contains(&begin) && end == self.period.1;
         match &self.call {
             Call::Up(session) if may_leap && within && self.shown && !self.deaf => {
+                self.ending = None;
                 self.leap = Some(Leap { to: begin, before: session.jumps(), until: None });
                 let from = u64::try_from(begin - self.period.0).unwrap_or(0);
                 self.tell(Doing::Seek(begin), Steering::Play { speed: self.speed, from: Some(from) });
@@ -317,7 +318,8 @@ impl Played {
                 self.park();
             }
             (Doing::Resume, true) => {
-                self.paused = false;
+                // It was silent because it was told so.
+                (self.paused, self.heard) = (false, Some(now));
                 self.set_phase(Phase::Playing);
                 self.check = Some(Check::Goes { until: now + GOES_WITHIN });
             }
@@ -330,7 +332,7 @@ impl Played {
             }
             (Doing::Speed(speed), false) => self.speed_ignored(speed),
             (Doing::Seek(_), true) => {
-                self.paused = false;
+                (self.paused, self.heard) = (false, Some(now));
                 if let Some(leap) = &mut self.leap {
                     leap.until = Some(now + LEAPS_WITHIN);
                 }
@@ -441,7 +443,6 @@ impl Played {
                         }
                         self.leap = None;
                         self.anchor = None;
-                        self.period.0 = self.period.0.min(leap.to);
                         self.arrive(leap.to * 1_000, unit.timestamp);
                     }
                     let media = unit.timestamp;

@@ -32,6 +32,11 @@ static NEXT_STREAM: AtomicU64 = AtomicU64::new(1);
 /// Both ends of a queue of its own.
 type Mailbox<T> = (mpsc::UnboundedSender<T>, mpsc::UnboundedReceiver<T>);
 
+/// Of whatever stands in a description, Unix seconds.
+fn millis(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000)
+}
+
 struct Call {
     invitation: Invitation,
     /// Of its stream, once it is sent.
@@ -420,7 +425,7 @@ impl Device {
         let recording = match call.invitation.what {
             What::Live { .. } => None,
             What::Playback { begin, end } | What::Download { begin, end, .. } => {
-                Some((begin as i64 * 1_000, end as i64 * 1_000, self.ended.0.clone()))
+                Some((millis(begin), millis(end), self.ended.0.clone()))
             }
         };
         let key = NEXT_STREAM.fetch_add(1, Ordering::Relaxed);
@@ -438,7 +443,7 @@ impl Device {
         match steering {
             Steering::Pause => self.sender.pause(stream),
             Steering::Play { speed, from } => {
-                let from = from.map(|from| (*begin + from) as i64 * 1_000);
+                let from = from.map(|from| millis(begin.saturating_add(from)));
                 self.sender.play(stream, speed, from);
             }
         }

@@ -27,8 +27,7 @@ pub enum Vendor {
     /// By the standard.
     #[default]
     Standard,
-    /// Answers an INVITE with `101 Dialog Establishment` first, has SSRC 0 in its RTP, and lists recordings only where a
-    /// type is asked for.
+    /// Has SSRC 0 in its RTP and none in its answer, and lists recordings only where a type is asked for.
     Dahua,
     /// Says the end of a file in the name of the device, not of the channel.
     Hikvision,
@@ -68,6 +67,7 @@ pub struct FleetConfig {
     /// Where devices are.
     pub bind: IpAddr,
     pub keepalive: Duration,
+    /// Seconds.
     pub expires: u32,
     /// So long it takes until all have begun to register.
     pub ramp: Duration,

@@ -8,6 +8,7 @@ use crate::mpeg::AacHeader;
 use crate::rtp::access_unit::AccessUnit;
 use bytes::Bytes;
 use std::pin::Pin;
+use tokio::sync::mpsc;
 
 /// What a device sent. Times are ticks of 90 kHz that go on through whatever the device's clock does.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub enum DeviceReason {
     Unreachable,
     /// It ended what it was sending.
     Ended,
+    /// That can't be done by the way it is reached.
+    Unable,
     /// A fault of ours, or nothing left to take it with.
     Internal,
 }
@@ -61,6 +64,28 @@ pub trait Opener: Send + Sync {
 
     /// Opens a device whose address [`Self::tidy`] gave.
     fn open<'a>(&'a self, address: &'a str) -> Answer<'a, Box<dyn DeviceSession>>;
+
+    /// Opens the way to its loudspeaker; `way` is one of [`Self::speech_ways`], or none to take what works.
+    fn speak<'a>(&'a self, address: &'a str, way: Option<&'a str>) -> Answer<'a, Box<dyn DeviceSpeech>> {
+        let _ = (address, way);
+        let detail = format!("sound can't be sent to a device by {}", self.scheme());
+        Box::pin(std::future::ready(Err(DeviceFailure { reason: DeviceReason::Unable, detail })))
+    }
+
+    /// The ways that it may be spoken to; none where it can't.
+    fn speech_ways(&self) -> &'static [&'static str] {
+        &[]
+    }
+}
+
+/// A device that is spoken to. Dropping it ends that.
+pub trait DeviceSpeech: Send {
+    /// By which way it came about.
+    fn way(&self) -> &'static str;
+
+    /// Sends what comes, A-law of 8 kHz in frames of 20 ms, until there is no more. An error where it ended by the
+    /// device, or on the way to it.
+    fn run<'a>(&'a mut self, frames: &'a mut mpsc::Receiver<Bytes>) -> Answer<'a, ()>;
 }
 
 /// A device that sends. Dropping it ends it.

@@ -9,6 +9,7 @@
 
 #[cfg(test)]
 pub(crate) mod allocations;
+pub mod audio;
 pub mod clock;
 pub mod device;
 pub mod ids;

@@ -17,5 +17,7 @@ pub mod records;
 pub mod rest;
 pub mod service;
 pub mod simulate;
+pub mod speech;
 pub mod ssrc;
+mod talk;
 pub mod xml;

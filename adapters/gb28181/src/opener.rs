@@ -5,7 +5,9 @@ use crate::id::Code;
 use crate::media::Item;
 use crate::platform::{CallFailure, Carriage, Edition, Field, What};
 use crate::service::{FIRST_PACKET_WITHIN, Gb28181, OpenError, Session, SessionEnd};
-use rongtong_media_core::device::{Answer, DeviceFailure, DeviceItem, DeviceReason, DeviceSession, Opener};
+use rongtong_media_core::device::{
+    Answer, DeviceFailure, DeviceItem, DeviceReason, DeviceSession, DeviceSpeech, Opener,
+};
 use rongtong_media_core::media::Codec;
 use rongtong_media_core::mpeg::{AudioCodec, VideoCodec};
 use std::sync::Arc;
@@ -95,6 +97,14 @@ impl Opener for Channels {
             };
             Ok(Box::new(live) as Box<dyn DeviceSession>)
         })
+    }
+
+    fn speak<'a>(&'a self, address: &'a str, way: Option<&'a str>) -> Answer<'a, Box<dyn DeviceSpeech>> {
+        Box::pin(crate::talk::speak(&self.0, address, way))
+    }
+
+    fn speech_ways(&self) -> &'static [&'static str] {
+        crate::talk::WAY_NAMES
     }
 }
 
@@ -188,8 +198,11 @@ pub(crate) fn because(error: &OpenError) -> DeviceFailure {
         OpenError::Call(call) => match call {
             CallFailure::Offline => DeviceReason::Offline,
             CallFailure::Refused(404, _) => DeviceReason::NotFound,
-            CallFailure::Refused(..) => DeviceReason::Refused,
-            CallFailure::Timeout => DeviceReason::Timeout,
+            CallFailure::Refused(..)
+            | CallFailure::NotAnnounced(_)
+            | CallFailure::Declined(_)
+            | CallFailure::NoForm => DeviceReason::Refused,
+            CallFailure::Timeout | CallFailure::NotCalled => DeviceReason::Timeout,
             CallFailure::Unreachable | CallFailure::HungUp => DeviceReason::Unreachable,
         },
         OpenError::Media(_) => DeviceReason::Unreachable,

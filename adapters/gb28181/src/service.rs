@@ -2,12 +2,13 @@
 
 use crate::id::Code;
 use crate::mansrtsp::Steering;
-use crate::media::{Item, MediaError, Receiver, Totals, listen};
+use crate::media::{Item, MediaError, Receiver, Speaker, SpeechPort, Totals, listen};
 use crate::messages::{CatalogChange, Channel, DeviceInfo};
 use crate::platform::{
     Answer, CallEnd, CallFailure, CallId, CallOrder, Carriage, Device, Event, Field, Load, Order, Platform,
     QueryFailure, QueryId, Settings, What,
 };
+use crate::speech::Agreed;
 use crate::ssrc::{Ssrc, SsrcPool};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -69,6 +70,7 @@ pub enum SessionEnd {
 }
 
 enum CallNews {
+    Asked(Box<Description>, SocketAddr),
     Up(Box<Description>, SocketAddr),
     Failed(CallFailure),
     Over(CallEnd),
@@ -105,6 +107,9 @@ impl Shared {
                     let _ = waiting.send(Err(failure));
                 }
                 return;
+            }
+            Event::CallAsked { id, description, from } => {
+                return tell(&state, id, CallNews::Asked(Box::new(description), from));
             }
             Event::CallUp { id, description, from } => {
                 return tell(&state, id, CallNews::Up(Box::new(description), from));
@@ -277,6 +282,8 @@ pub struct Gb28181 {
     /// Minutes east of Greenwich of the devices' clocks.
     utc_offset: i16,
     local: SocketAddr,
+    /// By which way devices were last spoken to.
+    ways: Mutex<HashMap<Code, &'static str>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -302,6 +309,7 @@ impl Gb28181 {
             media: Arc::default(),
             utc_offset,
             local,
+            ways: Mutex::default(),
             task: Mutex::new(Some(task)),
         }))
     }
@@ -388,7 +396,7 @@ impl Gb28181 {
         what: What,
         carriage: Carriage,
     ) -> Result<Session, OpenError> {
-        let ssrc = self.ssrcs.take(!matches!(what, What::Live { .. })).ok_or(OpenError::NoSsrc)?;
+        let ssrc = self.ssrcs.take(what.is_history()).ok_or(OpenError::NoSsrc)?;
         let mut receiver = listen(&self.ports, carriage, ssrc.value(), self.media.clone())?;
         let id = CallId(self.line.number());
         let (sender, mut news) = mpsc::unbounded_channel();
@@ -408,6 +416,69 @@ impl Gb28181 {
                 CallNews::Up(description, from) => {
                     receiver.answered(&description, from).await?;
                     return Ok(Session { receiver, news, hang_up, _ssrc: ssrc });
+                }
+                CallNews::Failed(failure) => return Err(failure.into()),
+                CallNews::Over(_) => return Err(OpenError::Ended),
+                CallNews::FileEnd | CallNews::Asked(..) => {}
+            }
+        }
+    }
+
+    pub(crate) fn way_of(&self, device: &Code) -> Option<&'static str> {
+        self.ways.lock().get(device).copied()
+    }
+
+    pub(crate) fn note_way(&self, device: &Code, way: &'static str) {
+        self.ways.lock().insert(device.clone(), way);
+    }
+
+    /// Opens the way to a channel's loudspeaker: by [`What::Talk`], carried as it is wished, or by
+    /// [`What::Broadcast`], where the device says how it is carried.
+    pub async fn speak(
+        &self,
+        device: &Code,
+        channel: &Code,
+        what: What,
+        carriage: Carriage,
+    ) -> Result<Speech, OpenError> {
+        let ssrc = self.ssrcs.take(false).ok_or(OpenError::NoSsrc)?;
+        let mut port = match what {
+            What::Talk => Some(SpeechPort::open(&self.ports, carriage)?),
+            _ => None,
+        };
+        let id = CallId(self.line.number());
+        let (sender, mut news) = mpsc::unbounded_channel();
+        self.line.shared.state.lock().calls.insert(id, sender);
+        let hang_up = HangUp { id, line: self.line.clone() };
+        let order = CallOrder {
+            device: device.clone(),
+            channel: channel.clone(),
+            what,
+            carriage,
+            port: port.as_ref().map_or(0, SpeechPort::number),
+            ssrc: ssrc.as_str().to_owned(),
+        };
+        self.line.orders.send(Order::Call { id, order: Box::new(order) }).await.map_err(|_| OpenError::Ended)?;
+        loop {
+            match news.recv().await.ok_or(OpenError::Ended)? {
+                CallNews::Asked(description, from) => {
+                    let agreed = Agreed::read(&description, from).ok_or(CallFailure::NoForm)?;
+                    let opened = SpeechPort::open(&self.ports, agreed.carriage);
+                    let number = opened.as_ref().ok().map(SpeechPort::number);
+                    let answer = Order::AnswerCall { call: id, port: number };
+                    self.line.orders.send(answer).await.map_err(|_| OpenError::Ended)?;
+                    port = Some(opened?);
+                }
+                CallNews::Up(description, from) => {
+                    let mut agreed = Agreed::read(&description, from).ok_or(CallFailure::NoForm)?;
+                    if what == What::Talk {
+                        // Of an answer over TCP not everybody says who connects.
+                        agreed.carriage = carriage;
+                    }
+                    let port = port.take().ok_or(OpenError::Ended)?;
+                    let number = ssrc.value().unwrap_or_default();
+                    let speaker = Speaker::begin(port, agreed, number).await?;
+                    return Ok(Speech { speaker, news, _hang_up: hang_up, _ssrc: ssrc });
                 }
                 CallNews::Failed(failure) => return Err(failure.into()),
                 CallNews::Over(_) => return Err(OpenError::Ended),
@@ -469,7 +540,7 @@ impl Session {
                 Some(CallNews::Over(CallEnd::Offline)) => Err(SessionEnd::Offline),
                 Some(CallNews::Over(_) | CallNews::Failed(_)) => Err(SessionEnd::ByDevice),
                 Some(CallNews::FileEnd) => Err(SessionEnd::FileEnd),
-                Some(CallNews::Up(..)) => Ok(()),
+                Some(CallNews::Up(..) | CallNews::Asked(..)) => Ok(()),
             },
             received = self.receiver.receive(out) => Ok(received?),
         }
@@ -487,6 +558,35 @@ impl Session {
     /// By which the recording that it plays is steered.
     pub fn steer(&self) -> Steer {
         Steer { call: self.hang_up.id, line: self.hang_up.line.clone() }
+    }
+}
+
+/// A way to a loudspeaker that is open. Dropping it hangs up.
+pub struct Speech {
+    speaker: Speaker,
+    news: mpsc::UnboundedReceiver<CallNews>,
+    _hang_up: HangUp,
+    _ssrc: Ssrc,
+}
+
+impl Speech {
+    /// Sends A-law of 8 kHz, as it comes, until there is no more; an error where the device ended it, or can't be
+    /// reached any more.
+    pub async fn run(&mut self, frames: &mut mpsc::Receiver<Bytes>) -> Result<(), SessionEnd> {
+        loop {
+            tokio::select! {
+                frame = frames.recv() => match frame {
+                    Some(frame) => self.speaker.say(&frame).await.map_err(MediaError::Io)?,
+                    None => return Ok(()),
+                },
+                news = self.news.recv() => match news {
+                    Some(CallNews::Over(CallEnd::Offline)) => return Err(SessionEnd::Offline),
+                    Some(CallNews::Over(_) | CallNews::Failed(_)) => return Err(SessionEnd::ByDevice),
+                    Some(_) => {}
+                    None => return Err(SessionEnd::Ended),
+                },
+            }
+        }
     }
 }
 

@@ -232,6 +232,15 @@ impl Body {
         body
     }
 
+    /// One that is not about a device: it names none but in its fields.
+    pub fn bare(root: &'static str, command: &str, sn: u32, fields: &[(&str, &str)]) -> Self {
+        let mut body = Self { text: String::new(), root };
+        body.push("CmdType", command);
+        body.push("SN", &sn.to_string());
+        fields.iter().for_each(|(name, text)| body.push(name, text));
+        body
+    }
+
     pub fn push(&mut self, name: &str, text: &str) {
         let _ = writeln!(self.text, "<{name}>{}</{name}>\r", escape(text));
     }

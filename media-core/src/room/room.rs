@@ -263,6 +263,10 @@ impl Room {
         Ok(Membership { info, events })
     }
 
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
     pub fn leave(&self, sid: &ParticipantSid, reason: LeaveReason) {
         let mut state = self.state.lock();
         self.take_out(&mut state, sid, reason);

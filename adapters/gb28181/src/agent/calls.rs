@@ -49,6 +49,7 @@ impl Invitation {
         let number = |name: &str| media.attribute(name).and_then(|text| text.trim().parse::<u8>().ok());
         let what = match session.name.to_ascii_lowercase().as_str() {
             "playback" => What::Playback { begin, end },
+            "talk" => What::Talk,
             "download" => What::Download { begin, end, speed: number("downloadspeed").unwrap_or(1) },
             _ => What::Live { stream: number("streamnumber").or_else(|| number("streamprofile")).unwrap_or(0) },
         };
@@ -73,7 +74,8 @@ impl Invitation {
     /// The answer's description of what is sent from this address.
     pub fn answer(&self, code: &Code, local: SocketAddr) -> Session {
         let (name, time) = match self.what {
-            What::Live { .. } => ("Play", (0, 0)),
+            What::Live { .. } | What::Broadcast => ("Play", (0, 0)),
+            What::Talk => ("Talk", (0, 0)),
             What::Playback { begin, end } => ("Playback", (begin, end)),
             What::Download { begin, end, .. } => ("Download", (begin, end)),
         };

@@ -5,10 +5,12 @@
 
 mod framing;
 mod receiver;
+mod speaker;
 mod unwrap;
 
 pub use framing::Framing;
 pub use receiver::{MediaError, Receiver, Totals, listen};
+pub use speaker::{Speaker, SpeechPort};
 pub use unwrap::{Counts, Unwrapper};
 
 use rongtong_media_core::mpeg::{AacHeader, AudioCodec, Unsupported, VideoCodec};

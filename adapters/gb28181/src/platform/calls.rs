@@ -3,6 +3,7 @@
 use super::{Event, Platform, Purpose, QueryFailure, QueryId, reason};
 use crate::id::Code;
 use crate::mansrtsp::Steering;
+use crate::speech::{Agreed, Form};
 use rongtong_sip::message::{Heads, Method, Request, Response, status};
 use rongtong_sip::net::Peer;
 use rongtong_sip::sdp::{Media, Session};
@@ -26,7 +27,7 @@ pub enum Carriage {
 }
 
 /// What is to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// 0 is the main stream.
     Live {
@@ -42,6 +43,22 @@ pub enum What {
         end: u64,
         speed: u8,
     },
+    /// Sound to the device, and by the by of it: it is invited to (9.12.2).
+    Talk,
+    /// Sound to the device, which is told to call for it (9.12.1).
+    Broadcast,
+}
+
+impl What {
+    /// Whether it is something of the past.
+    pub fn is_history(&self) -> bool {
+        matches!(self, Self::Playback { .. } | Self::Download { .. })
+    }
+
+    /// Whether it is we who send.
+    pub fn is_speech(&self) -> bool {
+        matches!(self, Self::Talk | Self::Broadcast)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +85,14 @@ pub enum CallFailure {
     Unreachable,
     #[error("it was hung up before the device answered")]
     HungUp,
+    #[error("the device did not take the notice of a broadcast: {0}")]
+    NotAnnounced(String),
+    #[error("the device declines the broadcast: {0}")]
+    Declined(String),
+    #[error("the device took the notice of a broadcast and does not call for its sound")]
+    NotCalled,
+    #[error("the device wants sound in a form that is not sent")]
+    NoForm,
 }
 
 /// How a call that was up ended.
@@ -78,10 +103,12 @@ pub enum CallEnd {
     ByDevice,
     /// The device went offline.
     Offline,
+    /// It called, and never took our answer.
+    NotAcknowledged,
 }
 
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     Inviting(ClientId),
     /// Hung up before the answer.
     Leaving,
@@ -90,21 +117,23 @@ enum State {
 
 #[derive(Debug)]
 pub(super) struct Call {
-    order: CallOrder,
-    state: State,
+    pub(super) order: CallOrder,
+    pub(super) state: State,
     /// As it was sent, for the headers of what follows.
-    invite: Request,
-    peer: Peer,
+    pub(super) invite: Request,
+    pub(super) peer: Peer,
     /// The device's To, with its tag if it has one.
-    remote: String,
+    pub(super) remote: String,
     /// Where it wants what follows.
-    target: String,
-    cseq: u32,
+    pub(super) target: String,
+    pub(super) cseq: u32,
     /// Bodies of MANSRTSP that were sent.
-    steered: u32,
-    pub deadline: Option<Instant>,
+    pub(super) steered: u32,
+    pub(super) deadline: Option<Instant>,
     /// Its end was told, and only the signalling goes on.
-    told: bool,
+    pub(super) told: bool,
+    /// The device's INVITE, where it is the device that called.
+    pub(super) answered: Option<ServerId>,
 }
 
 /// A device that neither answers nor refuses.
@@ -137,15 +166,20 @@ impl Platform {
             steered: 0,
             deadline: Some(now + RING_FOR),
             told: false,
+            answered: None,
         };
         self.calls.insert(id, call);
     }
 
     fn offer(&self, order: &CallOrder) -> Session {
+        if order.what.is_speech() {
+            return self.talk(order);
+        }
         let (name, uri, time) = match order.what {
             What::Live { .. } => ("Play", None, (0, 0)),
             What::Playback { begin, end } => ("Playback", Some(format!("{}:0", order.channel)), (begin, end)),
             What::Download { begin, end, .. } => ("Download", Some(format!("{}:0", order.channel)), (begin, end)),
+            What::Talk | What::Broadcast => ("Talk", None, (0, 0)),
         };
         let mut media = Media {
             kind: "video".into(),
@@ -164,7 +198,7 @@ impl Platform {
             media.push("connection", "new".to_owned());
         }
         match order.what {
-            What::Live { stream: 0 } | What::Playback { .. } => {}
+            What::Live { stream: 0 } | What::Playback { .. } | What::Talk | What::Broadcast => {}
             What::Live { stream } => {
                 media.push("streamnumber", stream.to_string());
                 media.push("streamprofile", stream.to_string());
@@ -181,6 +215,20 @@ impl Platform {
             ssrc: Some(order.ssrc.clone()),
             format: None,
         }
+    }
+
+    /// Both directions are offered: of those who take one alone some refuse any other offer.
+    fn talk(&self, order: &CallOrder) -> Session {
+        let carriage = order.carriage;
+        let to = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        let agreed = Agreed { form: Form::A, payload_type: 8, carriage, to, ssrc: None };
+        let mut session = self.speech(order, &agreed, None);
+        session.name = "Talk".into();
+        if let Some(media) = session.media.first_mut() {
+            media.attributes.retain(|(name, _)| name != "sendonly");
+            media.attributes.insert(0, ("sendrecv".into(), None));
+        }
+        session
     }
 
     pub(super) fn invite_answered(&mut self, now: Instant, id: CallId, client: ClientId, response: Response) {
@@ -226,6 +274,9 @@ impl Platform {
     }
 
     pub(super) fn hang_up(&mut self, now: Instant, id: CallId) {
+        if self.end_summons(now, id, CallFailure::HungUp) {
+            return;
+        }
         let Some(call) = self.calls.get_mut(&id) else { return };
         match call.state {
             State::Inviting(_) => self.leave(now, id, CallFailure::HungUp),
@@ -255,7 +306,7 @@ impl Platform {
         self.purposes.insert(client, Purpose::Steer(query));
     }
 
-    fn send_bye(&mut self, now: Instant, id: CallId) {
+    pub(super) fn send_bye(&mut self, now: Instant, id: CallId) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.cseq += 1;
         let bye = in_dialog(call, Method::Bye);
@@ -265,7 +316,7 @@ impl Platform {
         self.purposes.insert(client, Purpose::Bye);
     }
 
-    fn end_call(&mut self, id: CallId, end: Result<CallEnd, CallFailure>) {
+    pub(super) fn end_call(&mut self, id: CallId, end: Result<CallEnd, CallFailure>) {
         let Some(call) = self.calls.remove(&id) else { return };
         self.dialogs.remove(call.invite.call_id());
         if call.told {
@@ -319,6 +370,7 @@ impl Platform {
 
     /// The device is offline. It is told all the same: it may be here and only be unheard.
     pub(super) fn end_calls_of(&mut self, now: Instant, code: &Code) {
+        self.end_summons_of(now, code);
         let its = self.calls.iter().filter(|(_, call)| call.order.device == *code);
         for (id, up) in its.map(|(id, call)| (*id, matches!(call.state, State::Up))).collect::<Vec<_>>() {
             if up {
@@ -335,7 +387,7 @@ impl Platform {
         let is_its = |call: &Call| {
             call.order.device == *device
                 && (call.order.channel.as_str() == channel || channel == device.as_str())
-                && !matches!(call.order.what, What::Live { .. })
+                && call.order.what.is_history()
         };
         let mut its = self.calls.iter().filter(|(_, call)| is_its(call)).map(|(id, _)| *id);
         let first = its.next()?;

@@ -12,6 +12,7 @@ mod device;
 mod presence;
 mod queries;
 mod registrar;
+mod speech;
 
 pub use calls::{CallEnd, CallFailure, CallId, CallOrder, Carriage, What, media_address};
 pub use device::{Device, Edition};
@@ -30,6 +31,7 @@ use rongtong_sip::digest::{Algorithm, Verifier};
 use rongtong_sip::message::{Heads, Method, Request, Response, StatusCode, respond, status};
 use rongtong_sip::net::{Carrier, Engine, Peer};
 use rongtong_sip::transaction::{ClientId, Event as Sip, Failure, Limits, ServerId, Timing, Transactions, new_tag};
+use speech::Summons;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -124,6 +126,11 @@ pub enum Order {
         id: CallId,
         order: Box<CallOrder>,
     },
+    /// To [`Event::CallAsked`]: our port, or that there is none.
+    AnswerCall {
+        call: CallId,
+        port: Option<u16>,
+    },
     /// Steers a playback.
     Steer {
         id: QueryId,
@@ -199,7 +206,13 @@ pub enum Event {
         id: QueryId,
         failure: QueryFailure,
     },
-    /// The device sends, or will.
+    /// The device calls for sound, and a port has to be there for it: see [`Order::AnswerCall`].
+    CallAsked {
+        id: CallId,
+        description: rongtong_sip::sdp::Session,
+        from: std::net::SocketAddr,
+    },
+    /// The device sends, or will; of sound to it, it listens.
     CallUp {
         id: CallId,
         description: rongtong_sip::sdp::Session,
@@ -224,6 +237,7 @@ pub enum Event {
 enum Purpose {
     Query(u32),
     Invite(CallId),
+    Summon(CallId),
     Bye,
     Steer(QueryId),
 }
@@ -238,6 +252,8 @@ pub struct Platform {
     /// By SN, which is ours alone.
     queries: HashMap<u32, Query>,
     calls: HashMap<CallId, Call>,
+    /// Broadcasts that the device has not called for yet.
+    summons: HashMap<CallId, Summons>,
     /// By Call-ID.
     dialogs: HashMap<String, CallId>,
     purposes: HashMap<ClientId, Purpose>,
@@ -270,6 +286,7 @@ impl Platform {
             devices: HashMap::new(),
             queries: HashMap::new(),
             calls: HashMap::new(),
+            summons: HashMap::new(),
             dialogs: HashMap::new(),
             purposes: HashMap::new(),
             curious: VecDeque::new(),
@@ -298,7 +315,13 @@ impl Platform {
     /// Devices online, transactions of others and of ours, calls, questions: all 0 when nothing is left over.
     pub fn load(&self) -> Load {
         let (servers, clients) = self.sip.open();
-        Load { online: self.online, servers, clients, calls: self.calls.len(), queries: self.queries.len() }
+        Load {
+            online: self.online,
+            servers,
+            clients,
+            calls: self.calls.len() + self.summons.len(),
+            queries: self.queries.len(),
+        }
     }
 
     fn pump(&mut self, now: Instant) {
@@ -307,8 +330,9 @@ impl Platform {
                 Sip::Request { id, peer, request } => self.request(now, id, peer, *request),
                 Sip::Response { id, response } => self.response(now, id, *response),
                 Sip::Failed { id, failure } => self.failed(now, id, failure),
-                // Devices are not called by, so nothing of ours waits for these.
-                Sip::Acknowledged { .. } | Sip::Unacknowledged { .. } | Sip::Cancelled { .. } => {}
+                Sip::Unacknowledged { id } => self.unacknowledged(now, id),
+                Sip::Cancelled { id } => self.invite_cancelled(now, id),
+                Sip::Acknowledged { .. } => {}
             }
         }
     }
@@ -320,7 +344,8 @@ impl Platform {
             Method::Bye => self.far_bye(now, id, request),
             Method::Info => self.far_info(now, id, request),
             Method::Options => self.answer(now, id, &request, 200),
-            Method::Invite | Method::Subscribe => self.answer(now, id, &request, 488),
+            Method::Invite => self.invited(now, id, peer, request),
+            Method::Subscribe => self.answer(now, id, &request, 488),
             _ => {
                 let mut response = respond(&request, 405, &new_tag());
                 response.add("Allow", "REGISTER, MESSAGE, NOTIFY, INVITE, ACK, BYE, CANCEL, INFO, OPTIONS");
@@ -336,6 +361,8 @@ impl Platform {
             Some(Purpose::Query(sn)) if code >= 300 => self.query_refused(sn, code),
             Some(Purpose::Query(sn)) if code >= 200 => self.query_taken(now, sn),
             Some(Purpose::Invite(call)) => self.invite_answered(now, call, id, response),
+            Some(Purpose::Summon(call)) if speech::is_taken(&response) => self.summons_taken(now, call),
+            Some(Purpose::Summon(call)) if code >= 300 => self.summons_refused(now, call, &response),
             Some(Purpose::Steer(query)) if code >= 300 => {
                 self.not_answered(Some(query), QueryFailure::Refused(code));
             }
@@ -348,6 +375,7 @@ impl Platform {
         match self.purposes.remove(&id) {
             Some(Purpose::Query(sn)) => self.query_unsent(sn, failure),
             Some(Purpose::Invite(call)) => self.invite_failed(now, call, failure),
+            Some(Purpose::Summon(call)) => self.summons_failed(now, call, failure),
             Some(Purpose::Steer(query)) => self.not_answered(Some(query), QueryFailure::Unsent),
             Some(Purpose::Bye) | None => {}
         }
@@ -420,12 +448,14 @@ impl Engine for Platform {
                 self.control(now, id, &device, &target, &fields, answered)
             }
             Order::Refresh { device } => self.ask_all(now, &device),
+            Order::Call { id, order } if order.what == What::Broadcast => self.summon(now, id, *order),
             Order::Call { id, order } => self.call(now, id, *order),
+            Order::AnswerCall { call, port } => self.answer_call(now, call, port),
             Order::Steer { id, call, steering } => self.steer(now, id, call, steering),
             Order::HangUp { call } => self.hang_up(now, call),
             Order::Forget { device } => self.forget(now, &device),
             Order::End => {
-                let calls: Vec<CallId> = self.calls.keys().copied().collect();
+                let calls: Vec<CallId> = self.calls.keys().chain(self.summons.keys()).copied().collect();
                 calls.into_iter().for_each(|call| self.hang_up(now, call));
                 self.over = true;
             }
@@ -441,6 +471,7 @@ impl Engine for Platform {
         }
         self.end_queries(now);
         self.end_calls(now);
+        self.end_late_summons(now);
         self.end_silence(now);
         self.look(now);
         if now.saturating_duration_since(self.tidied) >= Duration::from_secs(10) {
@@ -452,11 +483,13 @@ impl Engine for Platform {
     fn next_deadline(&self) -> Option<Instant> {
         let queries = self.queries.values().map(|query| query.deadline).min();
         let calls = self.calls.values().filter_map(|call| call.deadline).min();
+        let summons = self.summons.values().map(|summons| summons.deadline).min();
         [
             self.sip.next_deadline(),
             self.door.next_deadline(),
             queries,
             calls,
+            summons,
             self.hearing.next_deadline(),
             self.next_look,
         ]

@@ -250,6 +250,9 @@ impl Platform {
     /// An answer, or a part of one.
     fn page(&mut self, now: Instant, code: &Code, mut root: Element) {
         let Some(sn) = root.number::<u32>("SN") else { return };
+        if self.broadcast_answered(now, code, sn, &root) {
+            return;
+        }
         let command = root.get("CmdType").unwrap_or_default().to_owned();
         let is_its = |query: &Query| query.device == *code && query.command.eq_ignore_ascii_case(&command);
         let Some(query) = self.queries.get_mut(&sn).filter(|query| is_its(query)) else { return };

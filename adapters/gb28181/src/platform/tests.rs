@@ -24,6 +24,23 @@ struct Thing {
     channels: usize,
     /// Bodies of INFO.
     steered: Vec<String>,
+    hears: Hears,
+}
+
+/// What it does with a broadcast.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Hears {
+    Calls,
+    /// Before it says that it will.
+    CallsAtOnce,
+    Declines,
+    NeverCalls,
+    /// It calls twice, the second time when it is answered.
+    CallsAgain,
+    TakesItBack,
+    NeverAcknowledges,
+    /// For what nobody can send.
+    WantsOtherSound,
 }
 
 impl Thing {
@@ -42,6 +59,7 @@ impl Thing {
             mute: false,
             channels: 1,
             steered: vec![],
+            hears: Hears::Calls,
         }
     }
 
@@ -85,6 +103,35 @@ impl Thing {
         Some(self.request(Method::Message, Some(("Application/MANSCDP+xml", body))))
     }
 
+    fn invite(&mut self, form: u8) -> Vec<u8> {
+        let sound = format!("v=0\r\nc=IN IP4 {}\r\nm=audio 9000 RTP/AVP {form}\r\na=recvonly\r\n", self.addr.ip());
+        self.request(Method::Invite, Some(("application/sdp", sound)))
+    }
+
+    /// What follows on the notice of a broadcast.
+    fn called_on(&mut self, sn: &str) -> Vec<Vec<u8>> {
+        let says = |thing: &mut Self, result: &str| {
+            let common = format!("<CmdType>Broadcast</CmdType><SN>{sn}</SN><DeviceID>{}</DeviceID>", thing.code);
+            let body = format!("<Response>{common}<Result>{result}</Result></Response>");
+            thing.request(Method::Message, Some(("Application/MANSCDP+xml", body)))
+        };
+        match self.hears {
+            Hears::Declines => vec![says(self, "ERROR")],
+            Hears::NeverCalls => vec![says(self, "OK")],
+            Hears::CallsAtOnce => vec![self.invite(8), says(self, "OK")],
+            Hears::WantsOtherSound => vec![says(self, "OK"), self.invite(18)],
+            Hears::TakesItBack => {
+                let invite = self.invite(8);
+                let mut cancel = parse(&invite).unwrap();
+                let Message::Request(request) = &mut cancel else { unreachable!() };
+                request.method = Method::Cancel;
+                request.set("CSeq", format!("{} CANCEL", self.cseq));
+                vec![says(self, "OK"), invite, encode(&cancel).to_vec()]
+            }
+            Hears::Calls | Hears::CallsAgain | Hears::NeverAcknowledges => vec![says(self, "OK"), self.invite(8)],
+        }
+    }
+
     fn hear(&mut self, now: Instant, bytes: &[u8]) -> Vec<Vec<u8>> {
         match parse(bytes).unwrap() {
             Message::Response(response) => match (response.cseq().unwrap().1, status(&response)) {
@@ -100,6 +147,18 @@ impl Thing {
                 (_, 403) => {
                     (self.registered, self.challenge, self.next) = (false, None, now);
                     vec![]
+                }
+                ("INVITE", 200) => {
+                    let call = response.call_id().to_owned();
+                    if self.hears == Hears::NeverAcknowledges {
+                        return vec![];
+                    }
+                    self.calls.push(call.clone());
+                    let mut ack = parse(&self.request(Method::Ack, None)).unwrap();
+                    ack.set("Call-ID", call);
+                    ack.set("CSeq", format!("{} ACK", response.cseq().unwrap().0));
+                    let again = (self.hears == Hears::CallsAgain).then(|| self.invite(8));
+                    [encode(&ack).to_vec()].into_iter().chain(again).collect()
                 }
                 _ => vec![],
             },
@@ -120,6 +179,10 @@ impl Thing {
                 }
                 answers.push(encode(&Message::Response(response)).to_vec());
                 if let Ok(root) = Element::parse(&asked.body)
+                    && root.get("CmdType") == Some("Broadcast")
+                {
+                    answers.extend(self.called_on(root.get("SN").unwrap()));
+                } else if let Ok(root) = Element::parse(&asked.body)
                     && root.name == "Query"
                 {
                     let (command, sn) = (root.get("CmdType").unwrap(), root.get("SN").unwrap());
@@ -207,7 +270,13 @@ impl World {
             }
         }
         while let Some(event) = self.platform.poll_event() {
+            let asked = if let Event::CallAsked { id, .. } = &event { Some(*id) } else { None };
             self.events.push(event);
+            // Who takes back what it asked for does so before there is a port.
+            let taken_back = self.things.values().any(|thing| thing.hears == Hears::TakesItBack);
+            if let Some(call) = asked.filter(|_| !taken_back) {
+                self.order(Order::AnswerCall { call, port: Some(30_000) });
+            }
         }
     }
 
@@ -369,6 +438,54 @@ fn every_call_ends_on_both_sides() {
     let load = world.platform.load();
     assert_eq!((load.calls, load.clients, load.queries), (0, 0, 0));
     assert!(world.platform.dialogs.is_empty() && world.platform.purposes.is_empty());
+}
+
+/// How a broadcast ends by itself, within so many seconds; with nothing left over.
+fn broadcast(hears: Hears, seconds: u64) -> Vec<String> {
+    let mut world = World::new(1, 30, |_| {});
+    world.run(Duration::from_secs(2));
+    world.things.values_mut().next().unwrap().hears = hears;
+    let thing = world.things.values().next().unwrap();
+    let order = CallOrder {
+        device: thing.code.clone(),
+        channel: thing.code.clone(),
+        what: What::Broadcast,
+        carriage: Carriage::Udp,
+        port: 0,
+        ssrc: "0200000001".into(),
+    };
+    world.order(Order::Call { id: CallId(1), order: Box::new(order) });
+    world.run(Duration::from_secs(1));
+    let up = world.count(|event| matches!(event, Event::CallUp { .. }));
+    if up > 0 && hears != Hears::NeverAcknowledges {
+        assert_eq!(world.things.values().next().unwrap().calls.len(), 1);
+        world.order(Order::HangUp { call: CallId(1) });
+    }
+    world.run(Duration::from_secs(seconds));
+    assert!(world.things.values().all(|thing| thing.calls.is_empty()), "{hears:?}");
+    world.run(Duration::from_secs(70));
+    let load = world.platform.load();
+    assert_eq!((load.calls, load.clients, load.queries), (0, 0, 0), "{hears:?}");
+    assert!(world.platform.dialogs.is_empty() && world.platform.purposes.is_empty(), "{hears:?}");
+    let ends = world.events.iter().filter_map(|event| match event {
+        Event::CallUp { .. } => Some("up".to_owned()),
+        Event::CallOver { end, .. } => Some(format!("{end:?}")),
+        Event::CallFailed { failure, .. } => Some(format!("{failure:?}")),
+        _ => None,
+    });
+    ends.collect()
+}
+
+#[test]
+fn every_broadcast_ends_once_and_on_both_sides() {
+    for hears in [Hears::Calls, Hears::CallsAtOnce, Hears::CallsAgain] {
+        assert_eq!(broadcast(hears, 1), ["up", "HungUp"], "{hears:?}");
+    }
+    assert_eq!(broadcast(Hears::Declines, 0), [r#"Declined("ERROR")"#]);
+    assert_eq!(broadcast(Hears::NeverCalls, 8), ["NotCalled"]);
+    assert_eq!(broadcast(Hears::TakesItBack, 1), ["NotCalled"]);
+    assert_eq!(broadcast(Hears::WantsOtherSound, 1), ["NoForm"]);
+    assert_eq!(broadcast(Hears::NeverAcknowledges, 40), ["up", "NotAcknowledged"]);
 }
 
 #[test]

@@ -423,7 +423,7 @@ impl Device {
             _ => agreed,
         };
         let recording = match call.invitation.what {
-            What::Live { .. } => None,
+            What::Live { .. } | What::Talk | What::Broadcast => None,
             What::Playback { begin, end } | What::Download { begin, end, .. } => {
                 Some((millis(begin), millis(end), self.ended.0.clone()))
             }

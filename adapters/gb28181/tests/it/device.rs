@@ -87,6 +87,19 @@ impl Camera {
     pub async fn start(config: Gb28181Config) -> Self {
         let hub = Arc::new(MockFrameHub::new());
         let handle = Gb28181Server::start(config, hub.clone(), None).await.unwrap();
+        Self::play(handle, hub)
+    }
+
+    /// One with a loudspeaker: what it hears is written there.
+    pub async fn that_hears(config: Gb28181Config, heard: Arc<parking_lot::Mutex<Vec<u8>>>) -> Self {
+        let hub = Arc::new(MockFrameHub::new());
+        let ear = move |law: &[u8], _ssrc: u32| heard.lock().extend_from_slice(law);
+        let server = Gb28181Server::with_recording_index(config, hub.clone(), None).with_audio_sink(Arc::new(ear));
+        let handle = server.spawn().await.unwrap();
+        Self::play(handle, hub)
+    }
+
+    fn play(handle: ServerHandle, hub: Arc<MockFrameHub>) -> Self {
         let (played, pictures) = (hub.clone(), pictures());
         let playing = tokio::spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_millis(40));

@@ -5,3 +5,4 @@ mod fleet;
 mod frames;
 mod live;
 mod playback;
+mod talk;

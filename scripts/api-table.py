@@ -17,7 +17,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/API.md"
 BEGIN, END = "<!-- routes: scripts/api-table.py -->", "<!-- end of routes -->"
-CRATES = ["platform", "signaling", "adapters/rtsp", "adapters/gb28181", "recorder", "server"]
+CRATES = ["platform", "signaling", "adapters/rtsp", "adapters/gb28181", "adapters/ingest", "recorder", "server"]
 
 
 def roles() -> dict[str, str]:

@@ -1,7 +1,8 @@
 //! The platform for GB/T 28181 devices, from the configuration.
 
+use rongtong_gb28181::directory::Directory;
 use rongtong_gb28181::id::Code;
-use rongtong_gb28181::platform::{Secret, Settings};
+use rongtong_gb28181::platform::Settings;
 use rongtong_gb28181::service::Gb28181;
 use rongtong_media_core::ports::PortPool;
 use rongtong_platform::Platform;
@@ -18,7 +19,7 @@ pub async fn start(
     config: &Config,
     platform: &Arc<Platform>,
     ports: Arc<PortPool>,
-) -> Result<Option<Arc<Gb28181>>, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<Option<(Arc<Gb28181>, Arc<Directory>)>, Box<dyn std::error::Error + Send + Sync>> {
     let section = &config.gb28181;
     if !section.enabled {
         return Ok(None);
@@ -34,9 +35,10 @@ pub async fn start(
             .map_or_else(|| "127.0.0.1".to_owned(), |ip| ip.to_string()),
         (host, _) => host.to_owned(),
     };
-    let password = section.password.clone();
-    let secrets = Arc::new(move |_: &Code| Secret::Password(password.reveal().to_owned()));
-    let mut settings = Settings::new(Code::new(&section.code)?, format!("{host}:{}", section.listen.port()), secrets);
+    let password = section.password.reveal().to_owned();
+    let directory = Directory::open(platform.db.clone(), platform.keys.clone(), password).await?;
+    let address = format!("{host}:{}", section.listen.port());
+    let mut settings = Settings::new(Code::new(&section.code)?, address, directory.secrets());
     settings.algorithm = match section.digest {
         Digest::Md5 => Algorithm::Md5,
         Digest::Sha256 => Algorithm::Sha256,
@@ -45,6 +47,7 @@ pub async fn start(
     settings.misses = section.keepalive_misses;
     settings.utc_offset = section.utc_offset_minutes;
     let gb28181 = Gb28181::start(settings, sockets, ports)?;
+    directory.follow(&gb28181);
     let counted = Arc::downgrade(&gb28181);
     let online = move || counted.upgrade().map_or(0, |gb28181| gb28181.online()) as f64;
     platform.metrics.indicator("gb28181_devices_online", "", "GB/T 28181 devices online", online);
@@ -60,7 +63,7 @@ pub async fn start(
         platform.metrics.indicator(name, unit, help, move || watched.upgrade().map_or(0.0, |gb28181| read(&gb28181)));
     }
     tracing::info!(listen = %section.listen, code = section.code, "GB/T 28181 devices may register");
-    Ok(Some(gb28181))
+    Ok(Some((gb28181, directory)))
 }
 
 fn total(count: &AtomicU64) -> f64 {

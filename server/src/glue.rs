@@ -53,13 +53,18 @@ pub struct PreviewMinter(pub token::TokenMinter);
 
 impl TokenMinter for PreviewMinter {
     fn subscribe_only(&self, request: PreviewRequest<'_>) -> Result<PreviewToken, Problem> {
-        let token = self.0.subscribe_only(TokenRequest {
-            room: request.room.as_str(),
-            identity: request.identity,
-            name: request.name,
-        });
+        let token = self.0.subscribe_only(wanted(&request));
         Ok(PreviewToken { token, url: websocket_base(request.headers, request.over_tls) })
     }
+
+    fn speak(&self, request: PreviewRequest<'_>) -> Result<PreviewToken, Problem> {
+        let token = self.0.speak(wanted(&request));
+        Ok(PreviewToken { token, url: websocket_base(request.headers, request.over_tls) })
+    }
+}
+
+fn wanted<'a>(request: &PreviewRequest<'a>) -> TokenRequest<'a> {
+    TokenRequest { room: request.room.as_str(), identity: request.identity, name: request.name }
 }
 
 /// `ws(s)://` and the host that the caller used.

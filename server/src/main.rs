@@ -9,6 +9,7 @@ mod docs;
 mod gb28181;
 mod glue;
 mod health;
+mod ingest;
 mod linger;
 mod listen;
 mod serve;

@@ -8,10 +8,13 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
 use axum::{Json, Router};
 use axum_server::Handle;
+use rongtong_gb28181::directory::Directory;
 use rongtong_gb28181::opener::Channels;
 use rongtong_gb28181::playback::Playbacks;
 use rongtong_gb28181::rest::Gb28181Api;
 use rongtong_gb28181::service::Gb28181;
+use rongtong_ingest::registry::{Opening, Pushes};
+use rongtong_ingest::rest::PushApi;
 use rongtong_media_core::device::Opener;
 use rongtong_media_core::ports::PortPool;
 use rongtong_media_core::room::{LeaveReason, Rooms};
@@ -58,7 +61,8 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
     crate::bench::taps::watch(&rooms, &platform.metrics);
     let ports = PortPool::new(config.media.rtp_first_port..=config.media.rtp_last_port)?;
     watch_ports(&platform, &ports);
-    let gb28181 = crate::gb28181::start(&config, &platform, ports).await?;
+    let gb28181_started = crate::gb28181::start(&config, &platform, ports).await?;
+    let gb28181 = gb28181_started.as_ref().map(|(gb28181, _)| gb28181.clone());
     let secret = bootstrap.livekit.api_secret.reveal();
     let ttl = Duration::from_secs(u64::from(config.livekit.token_ttl_minutes) * 60);
     let minter = TokenMinter::new(bootstrap.livekit.api_key.clone(), secret, ttl);
@@ -77,7 +81,12 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
     let recorder = Recorder::start(platform.clone(), rooms.clone(), RecorderOptions::of(&config)).await?;
     let playbacks = gb28181.as_ref().map(|gb28181| Playbacks::new(gb28181.clone()));
     let channels = gb28181.iter().map(|gb28181| Arc::new(Channels(gb28181.clone())) as Arc<dyn Opener>);
-    let openers = Openers::new(channels.chain(playbacks.iter().map(|all| all.clone() as Arc<dyn Opener>)).collect());
+    let pushes = Arc::new(Pushes::default());
+    let push_api = PushApi::open(platform.clone(), pushes.clone()).await?;
+    let rtmp = crate::ingest::start(&config, &platform, &pushes, &tls).await?;
+    let mut openers: Vec<_> = channels.chain(playbacks.iter().map(|all| all.clone() as Arc<dyn Opener>)).collect();
+    openers.push(Arc::new(Opening(pushes)));
+    let openers = Openers::new(openers);
     let cameras = Cameras::new(
         platform.db.clone(),
         rooms.clone(),
@@ -104,8 +113,9 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
         minter,
         recorder: recorder.clone(),
         cameras: cameras.clone(),
-        gb28181: gb28181.clone(),
+        gb28181: gb28181_started,
         playbacks,
+        push_api,
         draining: draining.clone(),
         node,
     });
@@ -138,6 +148,9 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
     recorder.close().await;
     rooms.close_all(LeaveReason::ServerShutdown);
     cameras.shutdown().await;
+    if let Some(rtmp) = rtmp {
+        rtmp.end().await;
+    }
     if let Some(gb28181) = gb28181 {
         gb28181.end().await;
     }
@@ -173,14 +186,16 @@ struct Parts {
     minter: TokenMinter,
     recorder: Arc<Recorder>,
     cameras: Arc<Cameras>,
-    gb28181: Option<Arc<Gb28181>>,
+    gb28181: Option<(Arc<Gb28181>, Arc<Directory>)>,
     playbacks: Option<Arc<Playbacks>>,
+    push_api: Arc<PushApi>,
     draining: Arc<AtomicBool>,
     node: String,
 }
 
 fn application(parts: Parts) -> Router {
-    let Parts { platform, rooms, signaling, minter, recorder, cameras, gb28181, playbacks, draining, node } = parts;
+    let Parts { platform, rooms, signaling, minter, recorder, cameras, gb28181, playbacks, push_api, draining, node } =
+        parts;
     let camera_api = Arc::new(CameraApi {
         platform: platform.clone(),
         cameras: cameras.clone(),
@@ -194,6 +209,7 @@ fn application(parts: Parts) -> Router {
         .merge(rongtong_signaling::rest::routes(platform.clone(), signaling.clone()))
         .merge(rongtong_rtsp::rest::routes(camera_api))
         .merge(rongtong_gb28181::rest::routes(gb28181_api))
+        .merge(rongtong_ingest::rest::routes(push_api))
         .merge(rongtong_recorder::rest::routes(recorder))
         .merge(system::routes(system));
     let (api, openapi) = OpenApiRouter::with_openapi(docs::frame()).nest("/api/v1", v1).split_for_parts();

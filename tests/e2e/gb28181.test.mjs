@@ -13,7 +13,7 @@ import { browser, sleep, until } from "./lib.mjs";
 const CODE = "34020000001320000001";
 const SECRET = "gate-secret-1";
 const SHOTS = process.env.RONGTONG_SHOTS;
-let server, chrome, page, device, said;
+let server, chrome, page, device, said, heard;
 
 /** Of the day in which the browser is. */
 const midnight = () => new Date().setHours(0, 0, 0, 0);
@@ -38,6 +38,7 @@ before(async () => {
   };
   await writeFile(config, Object.entries(lines).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join(""));
   said = join(server.dir, "device.log");
+  heard = join(server.dir, "heard.alaw");
   // It has recorded the first minutes of the day, and a while later a little more.
   const shelf = join(server.dir, "shelf");
   await mkdir(shelf);
@@ -48,7 +49,7 @@ before(async () => {
     const begin = midnight() + minute * 60_000;
     await link(recording, join(shelf, `${begin}-${begin + 60_000}.h264`));
   }
-  device = spawn(join(dirname(binary), "examples/gb28181_device"), [config, stream, shelf], { stdio: ["ignore", "pipe", "ignore"], env: { ...process.env, TZ: "CST-8" } });
+  device = spawn(join(dirname(binary), "examples/gb28181_device"), [config, stream, shelf], { stdio: ["ignore", "pipe", "ignore"], env: { ...process.env, TZ: "CST-8", HEARD: heard } });
   device.on("error", (error) => console.error(error));
   device.stdout.pipe(createWriteStream(said));
   chrome = await browser();
@@ -100,6 +101,30 @@ test("a device's channel becomes a camera, is seen and steered", { timeout: 9000
   const before = await stops();
   await server.api("POST", `/gb28181/devices/${CODE}/channels/${CODE}/ptz`, { action: "move", tilt: -50 });
   await until("the server ends it", async () => (await stops()) > before, 15000);
+});
+
+/** How many of the last second's samples at the device's loudspeaker are louder than a murmur. */
+async function loud() {
+  const law = (await readFile(heard)).subarray(-8000);
+  return law.filter((code) => ((code ^ 0x55) & 0x7f) >= 0x40).length;
+}
+
+test("a person speaks at the device's loudspeaker", { timeout: 90000 }, async () => {
+  await page.goto(`${server.url}/cameras`);
+  await page.locator(".camera-row").getByTestId("camera-preview").click();
+  const talk = page.getByTestId("talk");
+  await talk.click();
+  await page.locator('[data-testid="talk"][data-phase="live"]').waitFor({ timeout: 20000 });
+  await until("Chromium's beep is heard at the device", async () => (await loud()) > 400, 15000);
+  await look("talk");
+  // Nobody else speaks to it meanwhile.
+  const [camera] = (await server.api("GET", "/cameras")).items;
+  const busy = await server.api("POST", "/talks", { cameras: [camera.id] }, true);
+  assert.deepEqual([busy.status, (await busy.json()).code], [409, "talk_busy"]);
+  await talk.click();
+  await page.locator('[data-testid="talk"][data-phase="idle"]').waitFor();
+  await until("it is over", async () => (await server.api("GET", "/talks")).every((one) => one.over));
+  await page.locator('[data-testid="preview-screen"][data-status="picture"]').waitFor({ timeout: 30000 });
 });
 
 test("what the device recorded is found on the axis, played, and played from elsewhere", { timeout: 90000 }, async () => {

@@ -1,16 +1,32 @@
 //! Codes of devices, channels and platforms (GB/T 28181 annex D): twenty digits, of which the first eight say where,
 //! 11 to 13 what kind. Many devices break the rules, so any code that is safe to say in a SIP URI is taken.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
 /// A device's, channel's or platform's code.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Code(Arc<str>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a code has 1 to 40 letters, digits, - or _")]
 pub struct BadCode;
+
+impl TryFrom<String> for Code {
+    type Error = BadCode;
+
+    fn try_from(text: String) -> Result<Self, BadCode> {
+        Self::new(&text)
+    }
+}
+
+impl From<Code> for String {
+    fn from(code: Code) -> Self {
+        code.as_str().to_owned()
+    }
+}
 
 impl Code {
     pub fn new(text: &str) -> Result<Self, BadCode> {

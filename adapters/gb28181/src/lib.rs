@@ -5,6 +5,7 @@
 //! of a vendor, the test that shows it names the device's own words.
 
 pub mod agent;
+pub mod directory;
 pub mod id;
 pub mod mansrtsp;
 pub mod media;

@@ -2,9 +2,10 @@
 
 use crate::id::Code;
 use crate::xml::Element;
+use serde::{Deserialize, Serialize};
 
 /// A node of a catalog: a channel, or a folder of channels.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Channel {
     pub code: Code,
     pub name: String,
@@ -121,7 +122,7 @@ pub fn catalog_changes(items: &[Element]) -> Vec<CatalogChange> {
     items.iter().filter_map(change).collect()
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceInfo {
     pub name: String,
     pub manufacturer: String,

@@ -338,6 +338,22 @@ impl Gb28181 {
         self.line.shared.state.lock().devices.values().map(read).collect()
     }
 
+    /// Devices of former days, which are listed until they come back.
+    pub(crate) fn recall(&self, devices: Vec<Known>) {
+        let mut state = self.line.shared.state.lock();
+        for known in devices {
+            state.devices.entry(known.device.code.clone()).or_insert(known);
+        }
+    }
+
+    /// A device has to register anew; `wholly` also forgets what it said of itself.
+    pub async fn forget(&self, device: &Code, wholly: bool) {
+        let _ = self.line.orders.send(Order::Forget { device: device.clone() }).await;
+        if wholly {
+            self.line.shared.state.lock().devices.remove(device);
+        }
+    }
+
     pub fn online(&self) -> usize {
         self.line.shared.state.lock().devices.values().filter(|known| known.device.online).count()
     }

@@ -25,6 +25,7 @@ pub mod rest;
 mod service;
 pub mod session;
 mod status;
+mod talk;
 pub mod upkeep;
 mod wall;
 

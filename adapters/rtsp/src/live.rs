@@ -234,7 +234,7 @@ fn nothing(items: &[DeviceItem]) -> Failure {
     }
 }
 
-fn because(failure: &DeviceFailure) -> Failure {
+pub(crate) fn because(failure: &DeviceFailure) -> Failure {
     let reason = match failure.reason {
         DeviceReason::Offline => Reason::Offline,
         DeviceReason::NotFound => Reason::NotFound,
@@ -243,6 +243,7 @@ fn because(failure: &DeviceFailure) -> Failure {
         DeviceReason::Timeout => Reason::Timeout,
         DeviceReason::Unreachable => Reason::Unreachable,
         DeviceReason::Ended => Reason::Closed,
+        DeviceReason::Unable => Reason::Unable,
         DeviceReason::Internal => Reason::Internal,
     };
     Failure::new(reason, failure.detail.clone())

@@ -40,6 +40,8 @@ pub enum Reason {
     Silent,
     Timeout,
     TransportRefused,
+    /// Not by the way that it is reached.
+    Unable,
     Unreachable,
 }
 
@@ -71,6 +73,7 @@ impl Reason {
             Self::Silent => "silent",
             Self::Timeout => "timeout",
             Self::TransportRefused => "transport_refused",
+            Self::Unable => "unable",
             Self::Unreachable => "unreachable",
         }
     }
@@ -111,6 +114,7 @@ impl Reason {
             Self::Silent => ("连接成功，但没有收到媒体数据", "connected, but no media arrives"),
             Self::Timeout => ("摄像机没有在规定时间内应答", "the camera did not answer in time"),
             Self::TransportRefused => ("摄像机不支持所选的传输方式", "the camera refuses the chosen transport"),
+            Self::Unable => ("设备的接入方式不支持这个操作", "that can't be done by the way the device is reached"),
             Self::Unreachable => ("无法连接到摄像机", "the camera can't be reached"),
         };
         match language {
@@ -179,6 +183,10 @@ impl Reason {
             Self::TransportRefused => {
                 ("请在 TCP 和 UDP 之间切换后重试", "Change from TCP to UDP or the other way round.")
             }
+            Self::Unable => (
+                "请改用支持该操作的接入方式，例如 GB/T 28181",
+                "Connect the device by a way that can do it, such as GB/T 28181.",
+            ),
             Self::Unreachable => (
                 "请核对 IP 地址和端口（一般为 554），并检查网络",
                 "Check the IP address, the port (usually 554) and the network.",
@@ -230,7 +238,7 @@ impl Failure {
     pub fn new(reason: Reason, detail: impl AsRef<str>) -> Self {
         // retina's messages go on with connection and packet numbers after an empty line.
         let line = detail.as_ref().lines().next().unwrap_or_default();
-        Self { reason, detail: line.chars().take(200).collect() }
+        Self { reason, detail: line.chars().take(400).collect() }
     }
 }
 
@@ -302,6 +310,7 @@ mod tests {
             Silent,
             Timeout,
             TransportRefused,
+            Unable,
             Unreachable,
         ];
         let mut seen = std::collections::BTreeSet::new();
@@ -317,6 +326,6 @@ mod tests {
     #[test]
     fn a_detail_is_one_short_line() {
         let failure = Failure::new(Reason::Rubbish, format!("{}\n\nconn: 1.2.3.4", "x".repeat(500)));
-        assert_eq!(failure.detail.len(), 200);
+        assert_eq!(failure.detail.len(), 400);
     }
 }

@@ -14,6 +14,7 @@ use crate::presence::{camera_of_room, identity, own_room};
 use crate::reason::{Failure, Reason};
 use crate::session::{Target, Transport};
 use crate::status::{CameraState, Status};
+use crate::talk::Talks;
 use crate::wall::{Wall, is_wall};
 use parking_lot::Mutex;
 use rongtong_media_core::device::Lender;
@@ -41,6 +42,7 @@ pub struct Cameras {
     by_state: Gauges,
     running: Mutex<HashMap<String, Running>>,
     walls: Mutex<HashMap<RoomName, Wall>>,
+    talks: Talks,
     ended: watch::Sender<bool>,
     me: Weak<Self>,
 }
@@ -72,6 +74,7 @@ impl Cameras {
             by_state: metrics.gauges("cameras", "Cameras by state"),
             running: Mutex::default(),
             walls: Mutex::default(),
+            talks: Talks::default(),
             ended: watch::channel(false).0,
             me: me.clone(),
         });
@@ -116,6 +119,7 @@ impl Cameras {
     /// Ends all sessions and leaves all rooms; takes at most 3 s.
     pub async fn shutdown(&self) {
         self.ended.send_replace(true);
+        self.end_talks();
         let all: Vec<Running> = self.running.lock().drain().map(|(_, running)| running).collect();
         for running in &all {
             running.shared.change(|desired| desired.ended = true);
@@ -151,6 +155,14 @@ impl Cameras {
 
     pub(crate) fn walls(&self) -> &Mutex<HashMap<RoomName, Wall>> {
         &self.walls
+    }
+
+    pub(crate) fn talks(&self) -> &Talks {
+        &self.talks
+    }
+
+    pub(crate) fn recipe_of(&self, id: &str) -> Option<Recipe> {
+        self.shared(id).map(|shared| shared.recipe())
     }
 
     pub(crate) fn db(&self) -> &Db {

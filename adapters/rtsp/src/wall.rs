@@ -5,6 +5,7 @@
 
 use crate::presence::camera_of_room;
 use crate::service::Cameras;
+use crate::talk::is_talk;
 use rongtong_media_core::ids::RoomName;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -24,9 +25,9 @@ pub fn is_wall(room: &RoomName) -> bool {
     room.as_str().starts_with(PREFIX)
 }
 
-/// Whether the room belongs to the cameras: a camera's own, or a wall's.
+/// Whether the room belongs to the cameras: a camera's own, a wall's, or a talk's.
 pub fn is_of_cameras(room: &RoomName) -> bool {
-    is_wall(room) || camera_of_room(room).is_some()
+    is_wall(room) || is_talk(room) || camera_of_room(room).is_some()
 }
 
 /// A wall that is looked at.

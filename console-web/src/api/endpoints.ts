@@ -18,6 +18,7 @@ import type {
   RoomToken,
   Session,
   SystemState,
+  Talk,
   Wall,
   WallDraft,
   WallView,
@@ -61,6 +62,9 @@ export const rooms = {
 export const gb28181 = {
   devices: () => get<GbDevice[]>('/gb28181/devices'),
   device: (code: string) => get<GbDeviceDetail>(`/gb28181/devices/${e(code)}`),
+  announce: (body: { code: string; name: string; password?: string }) => post<GbDevice>('/gb28181/devices', body),
+  change: (code: string, body: { name?: string; password?: string | null; blocked?: boolean }) => patch<GbDevice>(`/gb28181/devices/${e(code)}`, body),
+  forget: (code: string) => del(`/gb28181/devices/${e(code)}`),
   refresh: (code: string) => post<void>(`/gb28181/devices/${e(code)}/refresh`),
   ptz: (code: string, channel: string, order: Record<string, unknown>) =>
     post<void>(`/gb28181/devices/${e(code)}/channels/${e(channel)}/ptz`, order),
@@ -83,6 +87,12 @@ export const cameras = {
     post<CameraTest>('/cameras/test', body),
   preview: (id: string) => post<RoomToken>(`/cameras/${e(id)}/preview`),
   record: (id: string) => post<Recording>(`/cameras/${e(id)}/recordings`),
+}
+
+export const talks = {
+  begin: (cameras: string[]) => post<Talk & { token: string | null; url: string | null }>('/talks', { cameras }),
+  get: (id: string) => get<Talk>(`/talks/${e(id)}`),
+  end: (id: string) => del(`/talks/${e(id)}`),
 }
 
 export const walls = {

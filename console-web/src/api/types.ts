@@ -90,6 +90,27 @@ export interface Camera {
   created_at: string
 }
 
+/** One camera that is spoken to. */
+export interface TalkTarget {
+  camera: string
+  name: string
+  state: 'calling' | 'live' | 'ended' | 'failed'
+  way: string | null
+  /** A code such as `refused`. */
+  reason: string | null
+  detail: string | null
+  advice: string | null
+}
+
+export interface Talk {
+  id: string
+  room: string
+  by: string
+  began_at: string
+  over: boolean
+  targets: TalkTarget[]
+}
+
 export type WallFit = 'fit' | 'fill' | 'original'
 
 /** What one pane of a wall shows; several cameras take turns. */
@@ -132,6 +153,12 @@ export interface GbDevice {
   address: string
   channels: number
   complete: boolean
+  /** It does not register with the platform's. */
+  own_password: boolean
+  /** It may not register. */
+  blocked: boolean
+  /** Null for one that never was here. */
+  seen_at: string | null
 }
 
 export interface GbChannel {

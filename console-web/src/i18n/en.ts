@@ -81,6 +81,8 @@ const en: Messages = {
     key: { full: 'Full screen', solo: 'One pane in full / back', del: 'Take off the chosen pane', snap: 'Snapshot', turns: 'Pause / continue turns', list: 'Show / fold the list', move: 'Choose another pane', help: 'Show shortcuts', esc: 'Back to all panes' },
   },
   gb: {
+    announce: 'Announce a device', announced: 'Announced: it is online once it registers', announceHint: 'Its code and password come first, then it registers; others register with the password of the platform.', settings: 'Settings', settingsHint: 'With another password, or blocked, the device is offline at once.', changed: 'Saved', forget: 'Forget the device', forgetText: 'What is known of {name} is deleted; it may register again with the password of the platform.',
+    code: 'Code', name: 'Name', nameHint: 'Empty for the one it gives itself', password: 'Password', shared: 'Of the platform', own: 'Its own', passwordHint: 'At least 8 characters', passwordStays: 'Empty to keep it', register: 'May register', allowed: 'Yes', blocked: 'Blocked', never: 'Never registered',
     title: 'GB/T 28181 devices', devices: 'Registered devices', empty: 'No device has registered yet', emptyHint: 'Set this platform’s address, code and password on the device; it appears here once it has registered.',
     online: 'Online', offline: 'Offline', channelCount: '{n} channels', refresh: 'Ask again', refreshed: 'The device was asked for its catalog', noChannels: 'No channel with a picture', noChannelsHint: 'They appear once the device has said what it has; ask it again.',
     known: 'Added', add: 'Add {n} cameras', added: '{n} cameras added',
@@ -88,6 +90,10 @@ const en: Messages = {
   ptz: {
     title: 'PTZ', up: 'Up', down: 'Down', left: 'Left', right: 'Right', upLeft: 'Up left', upRight: 'Up right', downLeft: 'Down left', downRight: 'Down right',
     in: 'Zoom in', out: 'Zoom out', speed: 'Speed', preset: 'Preset', call: 'Go', set: 'Set',
+  },
+  talk: {
+    start: 'Speak', stop: 'Stop speaking', calling: 'Calling the device…', live: 'Speaking', ended: 'The device ended it', noMic: 'Browsers open the microphone on HTTPS pages only: use the https:// address', all: 'Speak to all', noTalk: 'Only GB/T 28181 cameras can be spoken to',
+    notReached: '{name} cannot be spoken to. {advice}', lost: 'Speaking to {name} was cut off. {advice}',
   },
   playback: {
     title: "Device's recordings", day: 'Day', found: '{n} recordings', incomplete: 'The device did not list all; there may be more', kind: { time: 'Schedule', alarm: 'Alarm', manual: 'Manual' }, asking: 'Asking the device what it has recorded', opening: 'Getting the recording from the device',

@@ -80,6 +80,8 @@ const zh = {
     key: { full: '全屏', solo: '放大 / 恢复选中窗格', del: '移出选中窗格的画面', snap: '截图', turns: '暂停 / 继续轮询', list: '展开 / 收起列表', move: '移动选中窗格', help: '显示快捷键', esc: '恢复分屏' },
   },
   gb: {
+    announce: '登记设备', announced: '已登记，设备注册后自动上线', announceHint: '先登记编码和密码，设备再注册；未登记的设备用平台密码注册。', settings: '设备设置', settingsHint: '修改密码或禁止注册后，设备会立即下线。', changed: '设备设置已保存', forget: '删除设备', forgetText: '将删除“{name}”的登记和目录；设备仍可用平台密码再次注册。',
+    code: '设备编码', name: '名称', nameHint: '留空则用设备上报的名称', password: '注册密码', shared: '平台密码', own: '单独密码', passwordHint: '至少 8 个字符', passwordStays: '留空则不修改', register: '注册', allowed: '允许', blocked: '已禁止', never: '未注册过',
     title: '国标设备', devices: '已注册的设备', empty: '还没有国标设备注册', emptyHint: '在设备上填写本平台的地址、编码和密码，注册后会出现在这里。',
     online: '在线', offline: '离线', channelCount: '{n} 个通道', refresh: '刷新目录', refreshed: '已向设备查询目录', noChannels: '没有可用的视频通道', noChannelsHint: '设备上报目录后会出现在这里，可以刷新目录。',
     known: '已添加', add: '添加 {n} 路监控', added: '已添加 {n} 路监控',
@@ -87,6 +89,10 @@ const zh = {
   ptz: {
     title: '云台', up: '向上', down: '向下', left: '向左', right: '向右', upLeft: '左上', upRight: '右上', downLeft: '左下', downRight: '右下',
     in: '放大', out: '缩小', speed: '速度', preset: '预置位', call: '调用', set: '设置',
+  },
+  talk: {
+    start: '喊话', stop: '结束喊话', calling: '正在呼叫设备…', live: '正在喊话', ended: '设备已结束喊话', noMic: '浏览器只在 HTTPS 页面开放麦克风，请用 https:// 地址打开', all: '全墙喊话', noTalk: '只有国标摄像机能喊话',
+    notReached: '“{name}”没有接通喊话。{advice}', lost: '与“{name}”的喊话中断。{advice}',
   },
   playback: {
     title: '设备录像', day: '日期', found: '{n} 段录像', incomplete: '设备没有报全，可能还有其他录像', kind: { time: '定时', alarm: '报警', manual: '手动' }, asking: '正在向设备查询录像', opening: '正在从设备调取录像',

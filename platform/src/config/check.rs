@@ -70,8 +70,8 @@ impl Config {
         if !gb28181.advertise.is_empty() && !is_host(&gb28181.advertise) {
             errors.add("gb28181.advertise", "is not a host name or address; write it without a port.");
         }
-        if gb28181.enabled && gb28181.password.reveal().chars().count() < 8 {
-            errors.add("gb28181.password", "must have at least 8 characters: devices register with it.");
+        if !gb28181.password.reveal().is_empty() && gb28181.password.reveal().chars().count() < 8 {
+            errors.add("gb28181.password", "must have at least 8 characters, or none: devices register with it.");
         }
     }
 
@@ -119,12 +119,16 @@ impl Config {
 
     fn check_ports(&self, errors: &mut ConfigErrors) {
         let mut users = HashMap::new();
+        let rtmp = &self.rtmp;
+        // Port 0 asks the system for a free one, which tests do; it is nobody's.
+        let port_of = |listen: Option<std::net::SocketAddr>| listen.filter(|_| rtmp.enabled).map_or(0, |at| at.port());
         for (key, port) in [
             ("server.http_listen", self.server.http_listen.port()),
             ("server.https_listen", self.server.https_listen.port()),
             ("media.tcp_port", self.media.tcp_port),
+            ("rtmp.listen", port_of(Some(rtmp.listen))),
+            ("rtmp.tls_listen", port_of(rtmp.tls_listen)),
         ] {
-            // Port 0 asks the system for a free one, which tests do.
             if port != 0
                 && let Some(other) = users.insert(port, key)
             {

@@ -10,7 +10,7 @@ mod sections;
 
 pub use load::{ConfigErrors, Mistake};
 pub use sections::{
-    CodecPolicy, Config, Data, Database, Digest, Gb28181, Livekit, Log, LogFormat, Media, Recorder, Rtsp, Secret,
+    CodecPolicy, Config, Data, Database, Digest, Gb28181, Livekit, Log, LogFormat, Media, Recorder, Rtmp, Rtsp, Secret,
     Security, Server, Synchronous,
 };
 

@@ -21,6 +21,7 @@ pub struct Config {
     pub log: Log,
     pub rtsp: Rtsp,
     pub gb28181: Gb28181,
+    pub rtmp: Rtmp,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -199,6 +200,16 @@ pub struct Gb28181 {
     pub utc_offset_minutes: i16,
 }
 
+/// Where encoders push media by RTMP.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rtmp {
+    pub enabled: bool,
+    pub listen: SocketAddr,
+    /// RTMPS, with the server's certificate; without it there is none.
+    pub tls_listen: Option<SocketAddr>,
+}
+
 /// How a device's password is hashed.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -316,6 +327,12 @@ impl Default for Gb28181 {
             keepalive_misses: 3,
             utc_offset_minutes: 480,
         }
+    }
+}
+
+impl Default for Rtmp {
+    fn default() -> Self {
+        Self { enabled: false, listen: (Ipv4Addr::UNSPECIFIED, 1935).into(), tls_listen: None }
     }
 }
 

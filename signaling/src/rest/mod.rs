@@ -24,7 +24,7 @@ pub use lookup::{AutoCreate, lookup};
 pub use ticket::{Ticket, socket_url};
 
 /// Begins the names of rooms that cameras live in.
-pub const CAMERA_ROOM_PREFIXES: [&str; 2] = ["cam-", "wall-"];
+pub const CAMERA_ROOM_PREFIXES: [&str; 3] = ["cam-", "talk-", "wall-"];
 
 /// Whether the room belongs to the cameras.
 pub(crate) fn is_of_cameras(name: &str) -> bool {

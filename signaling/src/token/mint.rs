@@ -2,6 +2,7 @@
 
 use super::{Claims, VideoGrant};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use rongtong_media_core::media::Source;
 use rongtong_media_core::room::Permission;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -44,6 +45,12 @@ impl TokenMinter {
     /// Comes in unseen and only watches.
     pub fn subscribe_only(&self, request: TokenRequest<'_>) -> String {
         self.with_permission(request, &Permission { hidden: true, ..Permission::default() })
+    }
+
+    /// Comes in and speaks, and nothing else.
+    pub fn speak(&self, request: TokenRequest<'_>) -> String {
+        let sources = vec![Source::Microphone];
+        self.with_permission(request, &Permission { can_publish: true, sources, ..Permission::default() })
     }
 
     pub fn with_permission(&self, request: TokenRequest<'_>, permission: &Permission) -> String {

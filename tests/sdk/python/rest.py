@@ -11,11 +11,16 @@ PASSWORD = "Rongtong-2026!"
 
 
 class Api:
-    def __init__(self, machine: Machine, folder):
+    def __init__(self, machine: Machine, folder, again: bool = False):
+        """`again` where the one-time password has been changed before."""
+        self.again = again
         self.url, self.folder = f"http://127.0.0.1:{machine.http}/api/v1", folder
 
     async def __aenter__(self):
         self.session = aiohttp.ClientSession()
+        if self.again:
+            await self.sign_in()
+            return self
         told = self.folder / "data" / "first-sign-in.txt"
         # The port is open before anything else is there.
         await until("the one-time password", lambda: told.exists() and "password: " in told.read_text())
@@ -35,10 +40,11 @@ class Api:
         token = getattr(self, "token", None)
         return {"authorization": f"Bearer {token}"} if token else {}
 
-    async def __call__(self, method: str, path: str, **body):
+    async def __call__(self, method: str, path: str, status: int | None = None, **body):
+        """The answer's JSON; `status` where it is to be another than success."""
         request = self.session.request(method, self.url + path, json=body or None, headers=self._headers())
         async with request as answer:
-            assert answer.status < 300, f"{method} {path}: {answer.status} {await answer.text()}"
+            assert answer.status == status if status else answer.status < 300, f"{method} {path}: {answer.status} {await answer.text()}"
             return await answer.json() if answer.content_type.endswith("json") else None
 
     async def file(self, path: str):

@@ -1,8 +1,10 @@
 """A GB/T 28181 device of another's making registers at the server, is steered, and is seen in a meeting."""
 
+import array
 import asyncio
 import contextlib
 import datetime
+import math
 import os
 import pathlib
 import time
@@ -22,7 +24,7 @@ PLAYER = pathlib.Path(BINARY or "/").parent / "examples" / "gb28181_device"
 class Device:
     """The program `gb28181_device`, with what it says."""
 
-    async def start(self, folder: pathlib.Path, sip: int, recordings: pathlib.Path | None = None):
+    async def start(self, folder: pathlib.Path, sip: int, recordings: pathlib.Path | None = None, heard: pathlib.Path | None = None):
         stream = folder / "pictures.ts"
         source = "testsrc2=s=640x360:r=25:d=4"
         encode = "-c:v libx264 -preset ultrafast -g 50 -bf 0 -pix_fmt yuv420p -f mpegts".split()
@@ -48,7 +50,7 @@ protocol_version = "3.0"
         with open(self.said, "wb") as log:
             shelf = [recordings] if recordings else []
             # Its clock shows the time of the platform's devices.
-            clock = {**os.environ, "TZ": "CST-8"}
+            clock = {**os.environ, "TZ": "CST-8", **({"HEARD": str(heard)} if heard else {})}
             self.process = await asyncio.create_subprocess_exec(PLAYER, config, stream, *shelf, stdout=log, stderr=log, env=clock)
         return self
 
@@ -254,6 +256,172 @@ def test_what_a_device_has_recorded_is_seen_and_steered(tmp_path, run):
                         await api(method, path)
         finally:
             await device.end()
+            machine.terminate()
+
+    run(story())
+
+
+RATE, TONE = 48_000, 1_000
+
+
+async def speak(url: str, token: str, gone: asyncio.Event):
+    """Publishes a microphone that is a tone, until there is enough."""
+    room = rtc.Room()
+    await room.connect(url, token, rtc.RoomOptions(connect_timeout=10))
+    source = rtc.AudioSource(RATE, 1)
+    options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+    await room.local_participant.publish_track(rtc.LocalAudioTrack.create_audio_track("mic", source), options)
+    at = 0
+    try:
+        while not gone.is_set():
+            wave = (int(9_000 * math.sin(2 * math.pi * TONE * (at + i) / RATE)) for i in range(RATE // 50))
+            samples = array.array("h", wave)
+            await source.capture_frame(rtc.AudioFrame(samples.tobytes(), RATE, 1, RATE // 50))
+            at += RATE // 50
+    finally:
+        await room.disconnect()
+
+
+def share(samples: list[int]) -> float:
+    """How much of A-law's samples is the tone: 1 is all."""
+    power = sum(s * s for s in samples)
+    angle = [2 * math.pi * TONE * i / 8_000 for i in range(len(samples))]
+    re, im = (sum(s * f(a) for s, a in zip(samples, angle)) for f in (math.cos, math.sin))
+    return 2 * (re * re + im * im) / (power * len(samples)) if power else 0.0
+
+
+def decode(law: bytes) -> list[int]:
+    def one(code: int) -> int:
+        code ^= 0x55
+        exponent, mantissa = code >> 4 & 7, code & 15
+        magnitude = (mantissa << 4) + 8 if not exponent else (mantissa << 4) + 0x108 << exponent - 1
+        return magnitude if code & 0x80 else -magnitude
+
+    return [one(code) for code in law]
+
+
+@IS_BUILT
+def test_a_person_and_a_meeting_are_heard_at_the_device(tmp_path, run):
+    sip = free_port()
+    heard = tmp_path / "heard.alaw"
+    machine = Machine(tmp_path, after=gate(sip))
+
+    async def until_live(api, talk):
+        end = time.time() + 15
+        while (target := (await api("GET", f"/talks/{talk['id']}"))["targets"][0])["state"] != "live":
+            assert target["state"] == "calling" and time.time() < end, target
+            await asyncio.sleep(0.1)
+        return target["way"]
+
+    async def story():
+        await machine.start()
+        device = await Device().start(tmp_path, sip, heard=heard)
+        try:
+            async with Api(machine, tmp_path) as api, contextlib.AsyncExitStack() as people:
+                await registered(api)
+                detail = await api("GET", f"/gb28181/devices/{DEVICE}")
+                url = next(found["url"] for found in detail["channels"] if found["url"])
+                camera = (await api("POST", "/cameras", name="东门", url=url))["id"]
+                await api("POST", "/rooms", name="order", title="指挥")
+                for way, meeting in [("broadcast", None), ("talk", "order")]:
+                    gone = asyncio.Event()
+                    if meeting:
+                        speaking = asyncio.create_task(speak(machine.site.url, machine.site.token(meeting, "anna"), gone))
+                        await asyncio.sleep(1)
+                        talk = await api("POST", "/talks", cameras=[camera], room=meeting, way=way)
+                        assert talk["token"] is None and talk["room"] == meeting
+                    else:
+                        talk = await api("POST", "/talks", cameras=[camera], way=way)
+                        speaking = asyncio.create_task(speak(talk["url"], talk["token"], gone))
+                    assert await until_live(api, talk) == way
+                    busy = await api("POST", "/talks", cameras=[camera], status=409)
+                    assert busy["code"] == "talk_busy" and "东门" in busy["detail"], busy
+                    began = heard.stat().st_size
+                    await until("the tone at the device", lambda: heard.stat().st_size > began + 8_000 * 4)
+                    samples = decode(heard.read_bytes()[-8_000:])
+                    assert share(samples) > 0.9, share(samples)
+                    await api("DELETE", f"/talks/{talk['id']}", status=204)
+                    gone.set()
+                    await speaking
+                    after = await api("GET", f"/talks/{talk['id']}")
+                    assert (after["over"], after["targets"][0]["state"]) == (True, "ended"), after
+                audit = [entry["action"] for entry in (await api("GET", "/audit"))["items"]]
+                assert audit.count("talk.begin") == 2 and audit.count("talk.end") == 2, audit
+        finally:
+            await device.end()
+            machine.terminate()
+
+    run(story())
+
+
+@IS_BUILT
+def test_a_device_has_a_password_and_a_name_of_its_own_and_is_remembered(tmp_path, run):
+    sip = free_port()
+    machine = Machine(tmp_path, after=gate(sip))
+
+    async def is_online(api: Api) -> bool:
+        return any(found["online"] for found in await api("GET", "/gb28181/devices"))
+
+    async def until_online(api: Api, online: bool):
+        end = time.time() + 20
+        while await is_online(api) != online:
+            assert time.time() < end, await api("GET", "/gb28181/devices")
+            await asyncio.sleep(0.1)
+
+    async def story():
+        await machine.start()
+        device = None
+        try:
+            async with Api(machine, tmp_path) as api:
+                path = f"/gb28181/devices/{DEVICE}"
+                refused = await api("POST", "/gb28181/devices", status=422, code="not a code")
+                assert refused["code"] == "invalid", refused
+                await api("POST", "/gb28181/devices", status=422, code=DEVICE, password="short")
+                announced = await api("POST", "/gb28181/devices", code=DEVICE, name="西门", password="another-secret")
+                assert (announced["online"], announced["own_password"], announced["seen_at"]) == (False, True, None)
+                await api("POST", "/gb28181/devices", status=409, code=DEVICE)
+                assert [found["name"] for found in await api("GET", "/gb28181/devices")] == ["西门"]
+
+                # It does not have the password that was announced.
+                device = await Device().start(tmp_path, sip)
+                await asyncio.sleep(2)
+                assert not await is_online(api)
+                await device.end()
+                assert not (await api("PATCH", path, password=PASSWORD))["online"]
+                device = await Device().start(tmp_path, sip)
+                await until_online(api, True)
+                known = (await registered(api))[0]
+                assert (known["name"], known["manufacturer"]) == ("西门", "Testwerk"), known
+
+                assert (await api("PATCH", path, blocked=True))["blocked"]
+                await until_online(api, False)
+                await device.end()
+                device = await Device().start(tmp_path, sip)
+                await asyncio.sleep(2)
+                assert not await is_online(api)
+                await device.end()
+                # It is written down some seconds after it was said.
+                await asyncio.sleep(2.5)
+            machine.terminate()
+            await machine.start()
+            async with Api(machine, tmp_path, again=True) as api:
+                detail = await api("GET", path)
+                there = detail["device"]
+                assert (there["name"], there["model"] is not None, there["online"], there["blocked"]) == ("西门", True, False, True)
+                assert any(channel["url"] for channel in detail["channels"]), "its channels are remembered"
+                assert there["seen_at"], there
+                await api("PATCH", path, blocked=False, name="", password=None)
+                device = await Device().start(tmp_path, sip)
+                await until_online(api, True)
+                known = (await registered(api))[0]
+                assert (known["name"], known["own_password"]) == ("东门半球", False), known
+                await device.end()
+                await api("DELETE", path)
+                assert await api("GET", "/gb28181/devices") == []
+                await api("GET", path, status=404)
+        finally:
+            if device:
+                await device.end()
             machine.terminate()
 
     run(story())

@@ -3,10 +3,11 @@
 use crate::id::Code;
 use crate::xml::Charset;
 use rongtong_sip::net::Peer;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// By `X-GB-Ver` (2022 annex I).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Edition {
     V2011,
     /// Also of who says nothing.
@@ -67,6 +68,11 @@ impl Device {
             interval: None,
             last_sign: heard,
         }
+    }
+
+    /// One of former days, which is not here.
+    pub fn remembered(code: Code, peer: Peer, edition: Edition) -> Self {
+        Self { edition, ..Self::new(code, peer, Instant::now(), Duration::ZERO) }
     }
 
     /// A keepalive came. Devices that repeat themselves at once show no interval by it.

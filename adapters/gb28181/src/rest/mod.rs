@@ -2,10 +2,11 @@
 //!
 //! Invariant: whatever moves or changes a device is in the audit log; no answer carries a password.
 
+mod devices;
 mod playback;
 
-use crate::id::{Code, Kind};
-use crate::messages::Channel;
+use crate::directory::Directory;
+use crate::id::Code;
 use crate::platform::{Field, QueryFailure};
 use crate::playback::Playbacks;
 use crate::ptz::{Focus, Iris, Pan, PtzCommand, Tilt, Zoom};
@@ -17,7 +18,6 @@ use rongtong_media_core::device::Lender;
 use rongtong_platform::Platform;
 use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, invalid_field, said};
 use rongtong_platform::web::{Permission, Principal};
-use rongtong_sip::net::Carrier;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::HashMap;
@@ -32,6 +32,7 @@ pub struct Gb28181Api {
     pub platform: Arc<Platform>,
     /// `None` where it is switched off.
     pub gb28181: Option<Arc<Gb28181>>,
+    directory: Option<Arc<Directory>>,
     playbacks: Option<Arc<Playbacks>>,
     lender: Arc<dyn Lender>,
     /// Channels that move, with a number for each order.
@@ -44,187 +45,14 @@ const MOVES_FOR: Duration = Duration::from_secs(10);
 /// The routes, to be nested under `/api/v1`.
 pub fn routes(api: Arc<Gb28181Api>) -> OpenApiRouter {
     OpenApiRouter::new()
-        .routes(routes!(list))
-        .routes(routes!(read))
-        .routes(routes!(refresh))
+        .routes(routes!(devices::list, devices::announce))
+        .routes(routes!(devices::read, devices::change, devices::remove))
+        .routes(routes!(devices::refresh))
         .routes(routes!(ptz))
         .routes(routes!(playback::recordings))
         .routes(routes!(playback::play))
         .routes(routes!(playback::read, playback::steer, playback::end))
         .with_state(api)
-}
-
-/// A device that has registered since the server started.
-#[derive(Serialize, ToSchema)]
-pub struct DeviceBody {
-    /// As a rule twenty digits.
-    code: String,
-    name: String,
-    manufacturer: String,
-    model: String,
-    firmware: String,
-    /// Year of the standard's edition that it speaks: `2011`, `2016`, `2022`.
-    edition: &'static str,
-    online: bool,
-    /// `udp` or `tcp`.
-    transport: &'static str,
-    /// Where its messages come from.
-    address: String,
-    /// Channels that can be asked for a picture.
-    channels: usize,
-    /// All its channels are known.
-    complete: bool,
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct DeviceDetail {
-    device: DeviceBody,
-    /// The whole tree, folders among them.
-    channels: Vec<ChannelBody>,
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct ChannelBody {
-    code: String,
-    name: String,
-    manufacturer: String,
-    model: String,
-    address: String,
-    online: bool,
-    /// `camera`, `recorder`, `mobile`, `alarm_input`, `alarm_output`, `voice_input`, `voice_output`, `platform`,
-    /// `business_group`, `organization`, `division`, `user`, `other`.
-    kind: &'static str,
-    /// Other nodes hang under it.
-    folder: bool,
-    /// What it hangs under.
-    parents: Vec<String>,
-    /// 1 dome, 2 half dome, 3 fixed, 4 remote.
-    ptz_type: Option<u8>,
-    /// Longitude and latitude in degrees.
-    position: Option<[f64; 2]>,
-    /// To be given to `POST /cameras` as its `url`; null for what has no picture.
-    url: Option<String>,
-}
-
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Camera => "camera",
-        Kind::Recorder => "recorder",
-        Kind::AlarmInput => "alarm_input",
-        Kind::AlarmOutput => "alarm_output",
-        Kind::VoiceInput => "voice_input",
-        Kind::VoiceOutput => "voice_output",
-        Kind::Mobile => "mobile",
-        Kind::Platform => "platform",
-        Kind::BusinessGroup => "business_group",
-        Kind::Organization => "organization",
-        Kind::Division => "division",
-        Kind::User => "user",
-        Kind::Other => "other",
-    }
-}
-
-fn has_picture(channel: &Channel) -> bool {
-    !channel.is_folder && channel.code.kind().has_picture()
-}
-
-fn device_body(known: &Known) -> DeviceBody {
-    let (device, info) = (&known.device, &known.info);
-    DeviceBody {
-        code: device.code.to_string(),
-        name: info.name.clone(),
-        manufacturer: info.manufacturer.clone(),
-        model: info.model.clone(),
-        firmware: info.firmware.clone(),
-        edition: device.edition.as_str(),
-        online: device.online,
-        transport: if device.peer.carrier == Carrier::Udp { "udp" } else { "tcp" },
-        address: device.peer.addr.to_string(),
-        channels: known.channels.values().filter(|channel| has_picture(channel)).count(),
-        complete: known.whole,
-    }
-}
-
-fn channel_body(device: &Code, channel: &Channel) -> ChannelBody {
-    ChannelBody {
-        code: channel.code.to_string(),
-        name: channel.name.clone(),
-        manufacturer: channel.manufacturer.clone(),
-        model: channel.model.clone(),
-        address: channel.address.clone(),
-        online: channel.online,
-        kind: kind_name(channel.code.kind()),
-        folder: channel.is_folder,
-        parents: channel.parents.iter().map(Code::to_string).collect(),
-        ptz_type: channel.ptz_type,
-        position: channel.position.map(|(longitude, latitude)| [longitude, latitude]),
-        url: has_picture(channel).then(|| format!("gb28181://{device}/{}", channel.code)),
-    }
-}
-
-/// List the devices that have registered by GB/T 28181, by code
-#[utoipa::path(
-    get, path = "/gb28181/devices", tag = "gb28181", operation_id = "list_gb28181_devices",
-    responses(
-        (status = 200, body = Vec<DeviceBody>),
-        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 503, description = "code=gb28181_off", body = ProblemDetails, content_type = "application/problem+json"),
-    )
-)]
-async fn list(State(api): State<Arc<Gb28181Api>>, principal: Principal) -> Result<Json<Vec<DeviceBody>>, Problem> {
-    principal.require(Permission::Join)?;
-    let mut devices: Vec<DeviceBody> = api.service()?.of_each(device_body);
-    devices.sort_by(|a, b| a.code.cmp(&b.code));
-    Ok(Json(devices))
-}
-
-/// One device with its channels
-#[utoipa::path(
-    get, path = "/gb28181/devices/{code}", tag = "gb28181", operation_id = "read_gb28181_device", params(("code" = String, Path)),
-    responses(
-        (status = 200, body = DeviceDetail),
-        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 503, description = "code=gb28181_off", body = ProblemDetails, content_type = "application/problem+json"),
-    )
-)]
-async fn read(
-    State(api): State<Arc<Gb28181Api>>,
-    principal: Principal,
-    Path(code): Path<String>,
-) -> Result<Json<DeviceDetail>, Problem> {
-    principal.require(Permission::Join)?;
-    let known = api.device(&code)?;
-    let channels = known.channels.values().map(|channel| channel_body(&known.device.code, channel)).collect();
-    Ok(Json(DeviceDetail { device: device_body(&known), channels }))
-}
-
-/// Ask a device for its description and catalog anew
-#[utoipa::path(
-    post, path = "/gb28181/devices/{code}/refresh", tag = "gb28181", operation_id = "refresh_gb28181_device",
-    params(("code" = String, Path)),
-    responses(
-        (status = 202, description = "Asked; what the device answers is in its detail"),
-        (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 409, description = "code=device_offline", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 503, description = "code=gb28181_off", body = ProblemDetails, content_type = "application/problem+json"),
-    )
-)]
-async fn refresh(
-    State(api): State<Arc<Gb28181Api>>,
-    principal: Principal,
-    Path(code): Path<String>,
-) -> Result<StatusCode, Problem> {
-    principal.require(Permission::ManageCameras)?;
-    let known = api.device(&code)?;
-    if !known.device.online {
-        return Err(offline());
-    }
-    api.service()?.refresh(&known.device.code).await;
-    api.platform.record(principal.entry("gb28181.refresh", format!("gb28181:{code}"))).await?;
-    Ok(StatusCode::ACCEPTED)
 }
 
 /// One order to a camera's head or lens. A movement goes on until `stop`, and at most 10 s after it was ordered last.
@@ -358,11 +186,17 @@ async fn ptz(
 impl Gb28181Api {
     pub fn new(
         platform: Arc<Platform>,
-        gb28181: Option<Arc<Gb28181>>,
+        gb28181: Option<(Arc<Gb28181>, Arc<Directory>)>,
         playbacks: Option<Arc<Playbacks>>,
         lender: Arc<dyn Lender>,
     ) -> Arc<Self> {
-        Arc::new(Self { platform, gb28181, playbacks, lender, moving: Mutex::default() })
+        let (gb28181, directory) = gb28181.unzip();
+        Arc::new(Self { platform, gb28181, directory, playbacks, lender, moving: Mutex::default() })
+    }
+
+    fn directory(&self) -> Result<&Arc<Directory>, Problem> {
+        self.service()?;
+        self.directory.as_ref().ok_or_else(|| Problem::internal("the directory is missing"))
     }
 
     fn playbacks(&self) -> Result<&Arc<Playbacks>, Problem> {
@@ -415,11 +249,12 @@ impl Gb28181Api {
 
     fn device(&self, code: &str) -> Result<Known, Problem> {
         let service = self.service()?;
-        Code::new(code).ok().and_then(|code| service.device(&code)).ok_or_else(|| {
-            Problem::not_found(said("没有这个国标设备。", "No device of that code has registered."))
-                .code("no_such_device")
-        })
+        Code::new(code).ok().and_then(|code| service.device(&code)).ok_or_else(no_such_device)
     }
+}
+
+fn no_such_device() -> Problem {
+    Problem::not_found(said("没有这个国标设备。", "No device of that code has registered.")).code("no_such_device")
 }
 
 fn no_such_channel() -> Problem {

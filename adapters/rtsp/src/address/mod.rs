@@ -161,7 +161,7 @@ impl fmt::Debug for CameraUrl {
 }
 
 /// Schemes of other adapters, whose addresses hold no passwords.
-const FOREIGN: [&str; 2] = ["gb28181", "gb28181-record"];
+const FOREIGN: [&str; 3] = ["gb28181", "gb28181-record", "push"];
 
 fn foreign(text: &str) -> Result<Option<Url>, AddressError> {
     let Some((scheme, rest)) = text.split_once("://") else { return Ok(None) };

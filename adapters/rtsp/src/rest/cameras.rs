@@ -43,8 +43,8 @@ impl CameraApi {
         Err(invalid_field(
             "url",
             said(
-                "此类地址应为 gb28181://设备编码/通道编码，并须启用国标接入。",
-                "Such an address is gb28181://device/channel, and needs GB/T 28181 to be switched on.",
+                "此类地址应为 gb28181://设备编码/通道编码（须启用国标接入），或已有推流的 push://编号。",
+                "Such an address is gb28181://device/channel, where GB/T 28181 is switched on, or push://id of a push.",
             ),
         ))
     }

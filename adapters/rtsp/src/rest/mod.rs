@@ -6,6 +6,7 @@
 mod body;
 mod cameras;
 mod rooms;
+mod talks;
 mod walls;
 mod watch;
 
@@ -43,6 +44,9 @@ pub struct PreviewToken {
 /// Makes room tokens; the server passes signaling's.
 pub trait TokenMinter: Send + Sync {
     fn subscribe_only(&self, request: PreviewRequest<'_>) -> Result<PreviewToken, Problem>;
+
+    /// One that may publish a microphone.
+    fn speak(&self, request: PreviewRequest<'_>) -> Result<PreviewToken, Problem>;
 }
 
 /// A recording of one camera that is to begin.
@@ -80,6 +84,8 @@ pub fn routes(api: Arc<CameraApi>) -> OpenApiRouter {
         .routes(routes!(watch::record))
         .routes(routes!(rooms::bring_in))
         .routes(routes!(rooms::take_out))
+        .routes(routes!(talks::list, talks::begin))
+        .routes(routes!(talks::read, talks::end))
         .routes(routes!(walls::list, walls::create))
         .routes(routes!(walls::change, walls::remove))
         .routes(routes!(walls::view))

@@ -1,0 +1,3 @@
+//! Against publishers that are not ours: ffmpeg and GStreamer.
+
+mod publishers;

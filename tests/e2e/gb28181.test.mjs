@@ -80,6 +80,16 @@ test("a device's channel becomes a camera, is seen and steered", { timeout: 9000
   await page.getByTestId("gb-devices").getByText("东门半球").first().waitFor();
   await page.getByTestId("gb-channel").first().click();
   await look("devices");
+  // One that is to come is announced beforehand, with a password of its own.
+  await page.getByTestId("gb-announce").click();
+  await page.getByTestId("gb-code").fill("34020000001320000002");
+  await page.getByTestId("gb-name").fill("西门枪机");
+  await page.getByTestId("gb-password").fill("west-gate-secret");
+  await look("announce");
+  await page.getByTestId("gb-save").click();
+  await page.getByTestId("gb-devices").getByText("未注册过").waitFor();
+  await page.getByTestId("gb-devices").getByText("东门半球").first().click();
+  await page.getByTestId("gb-channel").first().click();
   await page.getByTestId("gb-add").click();
   await page.getByText("已添加 1 路监控").first().waitFor();
   await page.getByRole("button", { name: "关闭", exact: true }).click();

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::Config;
-use super::sections::{Data, Database, Gb28181, Livekit, Log, Media, Recorder, Rtsp, Security, Server};
+use super::sections::{Data, Database, Gb28181, Livekit, Log, Media, Recorder, Rtmp, Rtsp, Security, Server};
 
 const PREFIX: &str = "RONGTONG__";
 
@@ -165,7 +165,7 @@ fn environment_key(name: &str, path: &str, text: &str, good: &mut Table, errors:
 
 type Reader = fn(Table) -> Result<(), String>;
 
-const SECTIONS: [(&str, Reader); 10] = [
+const SECTIONS: [(&str, Reader); 11] = [
     ("server", accepts::<Server>),
     ("data", accepts::<Data>),
     ("database", accepts::<Database>),
@@ -176,6 +176,7 @@ const SECTIONS: [(&str, Reader); 10] = [
     ("log", accepts::<Log>),
     ("rtsp", accepts::<Rtsp>),
     ("gb28181", accepts::<Gb28181>),
+    ("rtmp", accepts::<Rtmp>),
 ];
 
 fn section_reader(name: &str) -> Option<Reader> {

@@ -282,7 +282,7 @@ impl Input {
     /// Leaves a frame out where more waits than has to, all the time.
     fn even_out(&mut self) {
         self.calm = self.calm.saturating_add(1);
-        if self.calm % CALM == 0 {
+        if self.calm.is_multiple_of(CALM) {
             self.target = (self.target - FRAME / 2).max(TARGET);
         }
         let waiting = self.waiting();

@@ -385,6 +385,12 @@ impl Agent {
             Method::Bye => self.far_bye(now, id, &request),
             Method::Info => self.far_info(now, id, &request),
             Method::Options => self.answer(now, id, &request, 200),
+            // It is granted; nothing of what a simulated device is changes.
+            Method::Subscribe => {
+                let mut response = respond(&request, 200, &new_tag());
+                response.add("Expires", request.expires().unwrap_or(3_600).to_string());
+                self.sip.respond(now, id, response);
+            }
             _ => self.answer(now, id, &request, 405),
         }
     }

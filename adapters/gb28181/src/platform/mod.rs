@@ -13,10 +13,12 @@ mod presence;
 mod queries;
 mod registrar;
 mod speech;
+mod subscriptions;
 
 pub use calls::{CallEnd, CallFailure, CallId, CallOrder, Carriage, What, media_address};
 pub use device::{Device, Edition};
 pub use queries::{Answer, QueryFailure, QueryId};
+pub use subscriptions::{Topic, Wanted};
 
 use crate::id::Code;
 use crate::mansrtsp::Steering;
@@ -35,6 +37,7 @@ use speech::Summons;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use subscriptions::Subscriptions;
 
 /// What may register.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +79,7 @@ pub struct Settings {
     pub follow_address: bool,
     /// An answer must be there within so long.
     pub answer_within: Duration,
+    pub subscribe: Wanted,
 }
 
 impl Settings {
@@ -95,6 +99,7 @@ impl Settings {
             tell_time: true,
             follow_address: false,
             answer_within: Duration::from_secs(15),
+            subscribe: Wanted::default(),
         }
     }
 }
@@ -240,6 +245,7 @@ enum Purpose {
     Summon(CallId),
     Bye,
     Steer(QueryId),
+    Subscribe(Code, Topic),
 }
 
 pub struct Platform {
@@ -254,6 +260,7 @@ pub struct Platform {
     calls: HashMap<CallId, Call>,
     /// Broadcasts that the device has not called for yet.
     summons: HashMap<CallId, Summons>,
+    subscriptions: Subscriptions,
     /// By Call-ID.
     dialogs: HashMap<String, CallId>,
     purposes: HashMap<ClientId, Purpose>,
@@ -287,6 +294,7 @@ impl Platform {
             queries: HashMap::new(),
             calls: HashMap::new(),
             summons: HashMap::new(),
+            subscriptions: Subscriptions::default(),
             dialogs: HashMap::new(),
             purposes: HashMap::new(),
             curious: VecDeque::new(),
@@ -310,6 +318,11 @@ impl Platform {
 
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Subscriptions that devices granted.
+    pub fn subscribed_to(&self) -> usize {
+        self.subscriptions.granted()
     }
 
     /// Devices online, transactions of others and of ours, calls, questions: all 0 when nothing is left over.
@@ -363,6 +376,9 @@ impl Platform {
             Some(Purpose::Invite(call)) => self.invite_answered(now, call, id, response),
             Some(Purpose::Summon(call)) if speech::is_taken(&response) => self.summons_taken(now, call),
             Some(Purpose::Summon(call)) if code >= 300 => self.summons_refused(now, call, &response),
+            Some(Purpose::Subscribe(device, topic)) if code >= 200 => {
+                self.subscribed(now, &device, topic, &response);
+            }
             Some(Purpose::Steer(query)) if code >= 300 => {
                 self.not_answered(Some(query), QueryFailure::Refused(code));
             }
@@ -377,6 +393,7 @@ impl Platform {
             Some(Purpose::Invite(call)) => self.invite_failed(now, call, failure),
             Some(Purpose::Summon(call)) => self.summons_failed(now, call, failure),
             Some(Purpose::Steer(query)) => self.not_answered(Some(query), QueryFailure::Unsent),
+            Some(Purpose::Subscribe(device, topic)) => self.not_subscribed(now, &device, topic, failure),
             Some(Purpose::Bye) | None => {}
         }
     }
@@ -409,6 +426,7 @@ impl Platform {
         for _ in 0..CURIOUS_AT_ONCE {
             let Some(code) = self.curious.pop_front() else { break };
             self.ask_all(now, &code);
+            self.subscribe_to(now, &code);
         }
         self.next_look = (!self.curious.is_empty()).then(|| now + CURIOUS_EVERY);
     }
@@ -472,6 +490,7 @@ impl Engine for Platform {
         self.end_queries(now);
         self.end_calls(now);
         self.end_late_summons(now);
+        self.renew(now);
         self.end_silence(now);
         self.look(now);
         if now.saturating_duration_since(self.tidied) >= Duration::from_secs(10) {
@@ -490,6 +509,7 @@ impl Engine for Platform {
             queries,
             calls,
             summons,
+            self.subscriptions.next_deadline(),
             self.hearing.next_deadline(),
             self.next_look,
         ]

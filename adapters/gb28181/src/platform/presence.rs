@@ -124,6 +124,7 @@ impl Platform {
         self.online -= 1;
         self.expect();
         self.events.push_back(Event::Offline { code: code.clone(), silent });
+        self.subscriptions.forget(code);
         self.end_calls_of(now, code);
     }
 

@@ -184,12 +184,12 @@ impl Platform {
     pub(super) fn end_queries(&mut self, now: Instant) {
         let over = self.queries.iter().filter(|(_, query)| query.deadline <= now);
         for sn in over.map(|(sn, _)| *sn).collect::<Vec<_>>() {
-            self.end_query(sn);
+            self.end_query(now, sn);
         }
     }
 
     /// With what came.
-    fn end_query(&mut self, sn: u32) {
+    fn end_query(&mut self, now: Instant, sn: u32) {
         let Some(query) = self.queries.remove(&sn) else { return };
         let Some(root) = query.root else {
             return self.not_answered(query.id, QueryFailure::Unanswered);
@@ -197,6 +197,7 @@ impl Platform {
         let whole = query.total.is_none_or(|total| query.items.len() >= total);
         if query.command == "Catalog" {
             let channels = channels(&query.items);
+            self.subscribe_to_positions(now, &query.device, &channels);
             self.events.push_back(Event::Catalog { code: query.device.clone(), channels, whole });
         } else if query.command == "DeviceInfo" {
             self.events.push_back(Event::Described { code: query.device.clone(), info: DeviceInfo::read(&root) });
@@ -275,7 +276,7 @@ impl Platform {
             None => !paged,
         };
         if !paged || complete {
-            self.end_query(sn);
+            self.end_query(now, sn);
         } else {
             query.deadline = now + NEXT_PAGE;
         }

@@ -25,6 +25,18 @@ struct Thing {
     /// Bodies of INFO.
     steered: Vec<String>,
     hears: Hears,
+    /// Subscriptions: the Call-ID and CSeq of each that came.
+    subscribed: Vec<(String, u32)>,
+    grants: Grants,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Grants {
+    /// For so many seconds.
+    For(u32),
+    Never,
+    /// It forgot what it granted.
+    Forgot,
 }
 
 /// What it does with a broadcast.
@@ -60,6 +72,8 @@ impl Thing {
             channels: 1,
             steered: vec![],
             hears: Hears::Calls,
+            subscribed: vec![],
+            grants: Grants::For(600),
         }
     }
 
@@ -174,6 +188,16 @@ impl Thing {
                     }
                     Method::Bye => self.calls.retain(|call| call != asked.call_id()),
                     Method::Ack => return vec![],
+                    Method::Subscribe => {
+                        let cseq = asked.cseq().unwrap().0;
+                        self.subscribed.push((asked.call_id().to_owned(), cseq));
+                        match self.grants {
+                            Grants::For(seconds) => response.add("Expires", seconds.to_string()),
+                            Grants::Never => response = respond(&asked, 489, "thing"),
+                            Grants::Forgot if cseq > 1 => response = respond(&asked, 481, "thing"),
+                            Grants::Forgot => response.add("Expires", "600"),
+                        }
+                    }
                     Method::Info => self.steered.push(String::from_utf8(asked.body.clone()).unwrap()),
                     _ => {}
                 }
@@ -184,6 +208,7 @@ impl Thing {
                     answers.extend(self.called_on(root.get("SN").unwrap()));
                 } else if let Ok(root) = Element::parse(&asked.body)
                     && root.name == "Query"
+                    && asked.method == Method::Message
                 {
                     let (command, sn) = (root.get("CmdType").unwrap(), root.get("SN").unwrap());
                     let common = format!("<CmdType>{command}</CmdType><SN>{sn}</SN><DeviceID>{}</DeviceID>", self.code);
@@ -486,6 +511,39 @@ fn every_broadcast_ends_once_and_on_both_sides() {
     assert_eq!(broadcast(Hears::TakesItBack, 1), ["NotCalled"]);
     assert_eq!(broadcast(Hears::WantsOtherSound, 1), ["NoForm"]);
     assert_eq!(broadcast(Hears::NeverAcknowledges, 40), ["up", "NotAcknowledged"]);
+}
+
+#[test]
+fn subscriptions_are_renewed_and_refusals_are_taken() {
+    let mut world = World::new(4, 30, |_| {});
+    for (thing, grants) in
+        world.things.values_mut().zip([Grants::For(600), Grants::Never, Grants::Forgot, Grants::For(600)])
+    {
+        thing.grants = grants;
+    }
+    world.run(Duration::from_secs(5));
+    let of = |world: &World, at: usize| world.things.values().nth(at).unwrap().subscribed.clone();
+    for at in 0..4 {
+        assert_eq!(of(&world, at).len(), 2, "catalog and alarms; it does not move");
+    }
+    assert_eq!(world.platform.subscribed_to(), 6);
+    // The last one goes.
+    let addr = *world.things.keys().nth(3).unwrap();
+    world.things.get_mut(&addr).unwrap().next = world.now + Duration::from_secs(100_000);
+    world.run(Duration::from_secs(1_000));
+    // Three quarters of 600 s, twice; in the dialogs of the beginning.
+    let kept = of(&world, 0);
+    assert_eq!(kept.len(), 6, "{kept:?}");
+    assert_eq!(
+        kept.iter().filter(|(call, _)| *call == kept[0].0).map(|(_, cseq)| *cseq).collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+    assert_eq!(of(&world, 1).len(), 2, "who refuses is left alone");
+    let forgot = of(&world, 2);
+    let calls: std::collections::BTreeSet<&String> = forgot.iter().map(|(call, _)| call).collect();
+    assert!(calls.len() >= 4, "it is asked from the beginning: {forgot:?}");
+    assert_eq!(of(&world, 3).len(), 2, "who is offline is not asked");
+    assert_eq!(world.platform.subscribed_to(), 4);
 }
 
 #[test]

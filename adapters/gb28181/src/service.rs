@@ -83,6 +83,8 @@ struct State {
     queries: HashMap<QueryId, oneshot::Sender<Result<Answer, QueryFailure>>>,
     calls: HashMap<CallId, mpsc::UnboundedSender<CallNews>>,
     load: Option<Load>,
+    /// That devices granted.
+    subscriptions: usize,
 }
 
 /// What the signalling's task and others share.
@@ -203,10 +205,16 @@ fn note(state: &mut State, event: &Event) {
 struct Driven {
     platform: Platform,
     shared: Arc<Shared>,
+    subscriptions: usize,
 }
 
 impl Driven {
     fn hand_on(&mut self) {
+        let subscriptions = self.platform.subscribed_to();
+        if subscriptions != self.subscriptions {
+            self.subscriptions = subscriptions;
+            self.shared.state.lock().subscriptions = subscriptions;
+        }
         while let Some(event) = self.platform.poll_event() {
             self.shared.take(event);
         }
@@ -296,7 +304,7 @@ impl Gb28181 {
         let ssrcs = SsrcPool::new(&settings.domain);
         let utc_offset = settings.utc_offset;
         let platform = Platform::new(settings, tokio::time::Instant::now().into_std(), SystemTime::now());
-        let driven = Driven { platform, shared: shared.clone() };
+        let driven = Driven { platform, shared: shared.clone(), subscriptions: 0 };
         let of_task = shared.clone();
         let task = tokio::spawn(async move {
             let driven = sockets.run(driven, receiver).await;
@@ -356,6 +364,11 @@ impl Gb28181 {
 
     pub fn online(&self) -> usize {
         self.line.shared.state.lock().devices.values().filter(|known| known.device.online).count()
+    }
+
+    /// Subscriptions that devices granted.
+    pub fn subscriptions(&self) -> usize {
+        self.line.shared.state.lock().subscriptions
     }
 
     /// Channels of all devices, folders among them.

@@ -167,7 +167,7 @@ fn calls_are_understood_steered_and_ended() {
         (What::Download { begin: 1_000, end: 2_000, speed: 4 }, Carriage::TcpActive),
     ];
     for ((what, carriage), id) in what.into_iter().zip(1..) {
-        world.ask(Ask::Call { id: CallId(id), order: call(what.clone(), carriage) });
+        world.ask(Ask::Call { id: CallId(id), order: call(what, carriage) });
         world.run(Duration::from_millis(200));
         let invited = world.events.iter().rev().find_map(|event| match event {
             Event::Invited { invitation, .. } => Some(invitation.clone()),

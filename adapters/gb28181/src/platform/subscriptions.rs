@@ -31,6 +31,15 @@ impl Topic {
             Self::MobilePosition => "MobilePosition",
         }
     }
+
+    /// Of the catalog it is named, of the rest it is presence (9.11.1, 9.11.2), and the body says what. There are
+    /// devices that read the header alone and want it named.
+    fn event(self, user_agent: &str) -> &'static str {
+        match self {
+            Self::Alarm | Self::MobilePosition if !user_agent.starts_with("gb28181-rs") => "presence",
+            named => named.as_str(),
+        }
+    }
 }
 
 /// Which of them devices are asked for.
@@ -72,6 +81,8 @@ struct Subscription {
 pub(super) struct Subscriptions {
     all: HashMap<(Code, Topic), Subscription>,
     due: BinaryHeap<Reverse<(Instant, Code, Topic)>>,
+    /// How many of them are granted.
+    granted: usize,
 }
 
 impl Subscriptions {
@@ -81,7 +92,7 @@ impl Subscriptions {
 
     /// Those that devices granted.
     pub fn granted(&self) -> usize {
-        self.all.values().filter(|subscription| subscription.granted).count()
+        self.granted
     }
 
     fn plan(&mut self, code: &Code, topic: Topic, at: Instant) {
@@ -94,8 +105,18 @@ impl Subscriptions {
     /// The device is not here any more.
     pub fn forget(&mut self, code: &Code) {
         for topic in Topic::ALL {
-            self.all.remove(&(code.clone(), topic));
+            if self.all.remove(&(code.clone(), topic)).is_some_and(|subscription| subscription.granted) {
+                self.granted -= 1;
+            }
         }
+    }
+
+    /// Notes what the device says; whether it had granted it before.
+    fn set(&mut self, code: &Code, topic: Topic, granted: bool) -> bool {
+        let Some(subscription) = self.all.get_mut(&(code.clone(), topic)) else { return false };
+        let before = std::mem::replace(&mut subscription.granted, granted);
+        self.granted = self.granted + usize::from(granted) - usize::from(before);
+        before
     }
 }
 
@@ -137,9 +158,7 @@ impl Platform {
                 let Some(mut request) = self.outgoing(Method::Subscribe, device, code) else { return };
                 let contact = format!("<sip:{}@{}>", self.settings.code, self.settings.address);
                 request.add("Contact", contact);
-                // Of the catalog it is named, of the rest it is presence (9.11.1, 9.11.2); the body says it anyway.
-                let event = if topic == Topic::Catalog { "Catalog" } else { "presence" };
-                request.add("Event", event);
+                request.add("Event", topic.event(&device.user_agent));
                 request.add("Expires", EXPIRES.to_string());
                 request.add("Content-Type", "Application/MANSCDP+xml");
                 (request, 1)
@@ -171,16 +190,16 @@ impl Platform {
     pub(super) fn subscribed(&mut self, now: Instant, code: &Code, topic: Topic, response: &Response) {
         let Some(subscription) = self.subscriptions.all.get_mut(&(code.clone(), topic)) else { return };
         if (200..300).contains(&status(response)) {
-            subscription.granted = true;
             if let Some(to) = response.header("To") {
                 let to = to.to_owned();
                 subscription.request.set("To", to);
             }
+            self.subscriptions.set(code, topic, true);
             let expires = response.expires().filter(|expires| *expires > 0).unwrap_or(EXPIRES).clamp(60, 86_400);
             // A quarter of it is left for tries that fail.
             self.subscriptions.plan(code, topic, now + Duration::from_secs(expires.into()) * 3 / 4);
         } else {
-            let was_granted = std::mem::take(&mut subscription.granted);
+            let was_granted = self.subscriptions.set(code, topic, false);
             tracing::debug!(device = %code, ?topic, status = status(response), "a subscription was refused");
             if was_granted {
                 // It does not know it any more: once more from the beginning.
@@ -191,10 +210,8 @@ impl Platform {
 
     pub(super) fn not_subscribed(&mut self, now: Instant, code: &Code, topic: Topic, failure: Failure) {
         tracing::debug!(device = %code, ?topic, ?failure, "a subscription could not be asked for");
-        if let Some(subscription) = self.subscriptions.all.get_mut(&(code.clone(), topic)) {
-            subscription.granted = false;
-            self.subscriptions.plan(code, topic, now + AGAIN);
-        }
+        self.subscriptions.set(code, topic, false);
+        self.subscriptions.plan(code, topic, now + AGAIN);
     }
 
     /// Asks again where it is time.

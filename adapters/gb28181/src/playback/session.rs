@@ -215,7 +215,7 @@ impl Played {
         let second = |at: i64| u64::try_from(at).unwrap_or(0);
         let what = What::Playback { begin: second(period.0), end: second(period.1) };
         self.call = Call::Opening(Box::pin(async move {
-            let open = || platform.open(&wanted.device, &wanted.channel, what.clone(), wanted.carriage);
+            let open = || platform.open(&wanted.device, &wanted.channel, what, wanted.carriage);
             match open().await {
                 Err(OpenError::Call(CallFailure::Refused(..))) if was_up => {
                     tokio::time::sleep(AGAIN_AFTER).await;

@@ -4,5 +4,6 @@ mod device;
 mod fleet;
 mod frames;
 mod live;
+mod notices;
 mod playback;
 mod talk;

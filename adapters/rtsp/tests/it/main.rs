@@ -15,3 +15,4 @@ mod rest;
 mod rooms;
 mod script;
 mod support;
+mod talks;

@@ -2,7 +2,10 @@
 
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
+use bytes::Bytes;
 use http::{Request, StatusCode};
+use rongtong_media_core::audio::g711::Law;
+use rongtong_media_core::device::{Answer, DeviceFailure, DeviceReason, DeviceSession, DeviceSpeech, Opener};
 use rongtong_media_core::ids::RoomName;
 use rongtong_media_core::media::Kind;
 use rongtong_media_core::room::{
@@ -15,6 +18,7 @@ use rongtong_platform::problem::Problem;
 use rongtong_rtsp::rest::{CameraApi, CameraRecorder, CameraRecording, PreviewRequest, PreviewToken, TokenMinter};
 use rongtong_rtsp::{Cameras, CamerasConfig, Hold};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
@@ -23,12 +27,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 pub struct Site {
     pub platform: Arc<Platform>,
     pub rooms: Arc<Rooms>,
     pub cameras: Arc<Cameras>,
+    pub ears: Ears,
     pub recorder: Arc<Recorder>,
     app: axum::Router,
     token: String,
@@ -39,6 +45,103 @@ pub struct Minter;
 impl TokenMinter for Minter {
     fn subscribe_only(&self, request: PreviewRequest<'_>) -> Result<PreviewToken, Problem> {
         Ok(PreviewToken { token: format!("{}|{}", request.room, request.identity), url: "ws://test".into() })
+    }
+
+    fn speak(&self, request: PreviewRequest<'_>) -> Result<PreviewToken, Problem> {
+        self.subscribe_only(request)
+    }
+}
+
+/// Devices that are spoken to: what becomes of it is in their address.
+#[derive(Clone, Default)]
+pub struct Ears(Arc<Mutex<Heard>>);
+
+#[derive(Default)]
+struct Heard {
+    /// Frames that are no silence, by address.
+    loud: HashMap<String, usize>,
+    open: usize,
+    /// They hang up.
+    over: bool,
+}
+
+impl Ears {
+    pub fn loud(&self, address: &str) -> usize {
+        self.0.lock().unwrap().loud.get(address).copied().unwrap_or(0)
+    }
+
+    pub fn open(&self) -> usize {
+        self.0.lock().unwrap().open
+    }
+
+    pub fn hang_up(&self) {
+        self.0.lock().unwrap().over = true;
+    }
+}
+
+impl Opener for Ears {
+    fn scheme(&self) -> &'static str {
+        "gb28181"
+    }
+
+    fn tidy(&self, address: &str) -> Option<String> {
+        Some(address.to_owned())
+    }
+
+    fn open<'a>(&'a self, _: &'a str) -> Answer<'a, Box<dyn DeviceSession>> {
+        let failure = DeviceFailure { reason: DeviceReason::Offline, detail: "no pictures here".into() };
+        Box::pin(std::future::ready(Err(failure)))
+    }
+
+    fn speak<'a>(&'a self, address: &'a str, _: Option<&'a str>) -> Answer<'a, Box<dyn DeviceSpeech>> {
+        Box::pin(async move {
+            if address.ends_with("deaf") {
+                let detail = "talk failed at the invitation: the device refused: 488".into();
+                return Err(DeviceFailure { reason: DeviceReason::Refused, detail });
+            }
+            if address.ends_with("slow") {
+                std::future::pending::<()>().await;
+            }
+            self.0.lock().unwrap().open += 1;
+            Ok(Box::new(Ear { ears: self.clone(), address: address.to_owned() }) as Box<dyn DeviceSpeech>)
+        })
+    }
+
+    fn speech_ways(&self) -> &'static [&'static str] {
+        &["broadcast", "talk"]
+    }
+}
+
+struct Ear {
+    ears: Ears,
+    address: String,
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        self.ears.0.lock().unwrap().open -= 1;
+    }
+}
+
+impl DeviceSpeech for Ear {
+    fn way(&self) -> &'static str {
+        "broadcast"
+    }
+
+    fn run<'a>(&'a mut self, frames: &'a mut mpsc::Receiver<Bytes>) -> Answer<'a, ()> {
+        Box::pin(async move {
+            while let Some(frame) = frames.recv().await {
+                assert_eq!(frame.len(), 160);
+                let mut heard = self.ears.0.lock().unwrap();
+                if heard.over {
+                    return Err(DeviceFailure { reason: DeviceReason::Ended, detail: "it hung up".into() });
+                }
+                if frame.iter().any(|code| Law::A.decode(*code).unsigned_abs() > 5_000) {
+                    *heard.loud.entry(self.address.clone()).or_default() += 1;
+                }
+            }
+            Ok(())
+        })
     }
 }
 
@@ -71,13 +174,14 @@ impl Site {
         rongtong_rtsp::upkeep::seal_addresses(&platform).await.unwrap();
         let rooms = Rooms::for_tests().unwrap();
         let times = CamerasConfig::from(&config.rtsp);
+        let ears = Ears::default();
         let cameras = Cameras::new(
             platform.db.clone(),
             rooms.clone(),
             platform.keys.clone(),
             &platform.metrics,
             times,
-            rongtong_rtsp::Openers::default(),
+            rongtong_rtsp::Openers::new(vec![Arc::new(ears.clone())]),
         );
         let running = cameras.clone();
         tokio::spawn(async move { running.run().await.unwrap() });
@@ -93,7 +197,7 @@ impl Site {
             .nest("/api/v1", platform_routes.merge(rongtong_rtsp::rest::routes(Arc::new(api))))
             .split_for_parts();
         let app = rongtong_platform::web::stack(router, platform.clone());
-        let mut site = Self { platform, rooms, cameras, recorder, app, token: String::new() };
+        let mut site = Self { platform, rooms, cameras, ears, recorder, app, token: String::new() };
         const PASSWORD: &str = "Correct-Horse-1";
         let password = opened.first_sign_in.map_or(PASSWORD.to_owned(), |first| first.password);
         let signed_in = site.call("POST", "/session", json!({ "account": "admin", "password": password })).await.1;

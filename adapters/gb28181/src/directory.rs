@@ -62,7 +62,7 @@ struct Described {
 pub enum DirectoryError {
     #[error(transparent)]
     Storage(#[from] StorageError),
-    #[error("a secret can't be sealed or opened: {0}")]
+    #[error("a secret can't be sealed: {0}")]
     Envelope(#[from] rongtong_platform::crypto::EnvelopeError),
     #[error("as many devices are known as can be")]
     Full,
@@ -92,12 +92,17 @@ impl Directory {
         let mut stored = Vec::new();
         for row in store::list(&db).await? {
             let Ok(code) = Code::new(&row.code) else { continue };
+            let secret = open_secret(&keys, &row);
+            if let Err(error) = &secret {
+                // It costs that device alone, which must not come in by the platform's password instead.
+                tracing::error!(device = %code, %error, "a device's password can't be opened; it may not register until it has another");
+            }
             let entry = Entry {
                 name: row.name.clone(),
-                blocked: row.blocked,
+                blocked: row.blocked || secret.is_err(),
                 seen_at: row.seen_at,
                 created_at: row.created_at,
-                secret: open_secret(&keys, &row)?,
+                secret: secret.unwrap_or_default(),
             };
             stored.extend(known(&code, &row));
             entries.insert(code, entry);

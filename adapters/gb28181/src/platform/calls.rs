@@ -43,7 +43,7 @@ pub enum What {
         end: u64,
         speed: u8,
     },
-    /// Sound to the device, and by the by of it: it is invited to (9.12.2).
+    /// Sound both ways, to which the device is invited (9.12.2). What comes of it is not heard.
     Talk,
     /// Sound to the device, which is told to call for it (9.12.1).
     Broadcast,

@@ -50,6 +50,11 @@ impl<T> GopCache<T> {
         self.packets.iter()
     }
 
+    /// The packet for which `order` says equal, where the packets were added in that order.
+    pub fn find(&self, order: impl FnMut(&T) -> std::cmp::Ordering) -> Option<&T> {
+        self.packets.get(self.packets.binary_search_by(order).ok()?)
+    }
+
     /// Empties the cache until the next keyframe, as after a loss or a restart.
     pub fn clear(&mut self) {
         self.packets.clear();

@@ -3,6 +3,7 @@
 use super::core::ShardCore;
 use super::egress::send_again;
 use super::sub::{REPLAY_BYTES, Sink};
+use super::track::{Track, kept};
 use super::{Command, TrackKey, TransportKey};
 use crate::clock::{ClockEstimator, Reading, ntp_to_unix_ns};
 
@@ -78,7 +79,8 @@ impl ShardCore {
         let Some(&(track, sub)) = transport.outgoing.get(&media) else { return };
         let Some(track) = self.tracks.get_mut(track) else { return };
         let codec = track.config.codec.codec;
-        let Some(sub) = track.subs.get_mut(sub) else { return };
+        let Track { subs, layers, gops, .. } = track;
+        let Some(sub) = subs.get_mut(sub) else { return };
         let rtt = transport.rtt;
         let alike = sub.transport().is_some_and(|outgoing| outgoing.rtx_pt.is_none());
         for &sequence in lost.iter().take(128) {
@@ -87,8 +89,7 @@ impl ShardCore {
                 self.stats.nacks_refused += 1;
                 continue;
             }
-            let layer = track.layers.get(sent.layer);
-            let Some(packet) = layer.and_then(|layer| layer.history.get(sent.source, now)) else { continue };
+            let Some(packet) = kept(layers, gops, sent.layer, sent.source, now) else { continue };
             sub.resent(packet.payload.len());
             let Sink::Transport(outgoing) = &mut sub.sink else { continue };
             if send_again(outgoing, sequence, sent, packet, codec, transport, &mut self.egress) {

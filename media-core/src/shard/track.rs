@@ -355,6 +355,22 @@ impl Track {
     }
 }
 
+/// A packet that came a short while ago, or belongs to the group that new viewers are given:
+/// of what they are given at once, most is older than what went out live.
+pub(super) fn kept<'a>(
+    layers: &'a [Layer],
+    gops: &'a [GopCache<(MediaPacket, u32)>],
+    layer: usize,
+    sequence: u64,
+    now: Instant,
+) -> Option<&'a MediaPacket> {
+    let fresh = layers.get(layer).and_then(|layer| layer.history.get(sequence, now));
+    fresh.or_else(|| {
+        let cached = gops.get(layer)?.find(|(packet, _)| packet.sequence.cmp(&sequence))?;
+        Some(&cached.0)
+    })
+}
+
 /// Whether a decoder can start at this payload.
 pub(super) fn starts_keyframe(codec: Codec, payload: &[u8]) -> bool {
     match codec {

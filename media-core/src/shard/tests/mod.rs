@@ -115,6 +115,27 @@ fn camera(group: u64) -> (Rig, super::TrackKey, usize) {
 }
 
 #[test]
+fn what_is_lost_of_a_group_older_than_the_history_is_sent_again() {
+    let mut rig = Rig::new();
+    let track = rig.track(h264(), 1, Keyframes::Cached);
+    // Three seconds and a half of a camera, one picture every 40 ms.
+    for n in 0..88u64 {
+        rig.feed(track, n, n as u32 * 3600, &if n == 0 { key(0) } else { delta(n as u8) });
+        rig.pass(40);
+    }
+    let viewer = rig.peer(true);
+    rig.subscribes(viewer, track, 5000);
+    rig.pass(100);
+    let sequences = rig.sequences(viewer, 5000);
+    assert_eq!(sequences.len(), 88);
+    rig.nack(viewer, 5000, &sequences[1..4]);
+    rig.pass(10);
+    let again: Vec<u16> =
+        rig.got(viewer, 5001).iter().map(|got| u16::from_be_bytes([got.payload[0], got.payload[1]])).collect();
+    assert_eq!(again, sequences[1..4], "without them the viewer stands still until the next keyframe");
+}
+
+#[test]
 fn a_viewer_that_keeps_asking_gets_the_cached_group_at_most_once_in_two_seconds() {
     let (mut rig, track, viewer) = camera(50);
     assert_eq!(rig.got(viewer, 5000).len(), 50);

@@ -18,15 +18,18 @@ export const rooms = [
   room('r-traffic', '交通调度', 2, null),
 ]
 
-const camera = (id, name, state, over = {}) => ({ id, name, url: `rtsp://192.168.1.${60 + Number(id.slice(1))}:554/Streaming/Channels/101`, username: 'admin', has_password: true, transport: 'tcp', keep: false, state, state_reason: null, state_since: ago(40), video: null, audio: null, rooms: [], created_at: ago(9000), ...over })
+const camera = (id, name, state, over = {}) => ({ id, name, url: `rtsp://192.168.1.${60 + Number(id.slice(1))}:554/Streaming/Channels/101`, username: 'admin', has_password: true, transport: 'tcp', keep: false, state, state_reason: null, state_since: ago(40), video: null, audio: null, rooms: [], created_at: ago(9000), kind: 'camera', place: null, ...over })
 const h264 = { codec: 'H.264', width: 1920, height: 1080, fps: 25 }
 export const cameras = [
-  camera('c1', '东门枪机', 'live', { keep: true, video: h264, audio: { codec: 'PCMA', rate: 8000 }, rooms: ['r-duty'] }),
+  camera('c1', '东门枪机', 'live', { place: { longitude: 116.3974, latitude: 39.9087 }, keep: true, video: h264, audio: { codec: 'PCMA', rate: 8000 }, rooms: ['r-duty'] }),
   camera('c2', '北侧球机', 'failed', { state_reason: '连接 192.168.1.62:554 超时,请检查电源和网线' }),
-  camera('c3', '指挥车云台', 'connecting', { state_since: ago(0) }),
+  camera('c3', '指挥车云台', 'connecting', { kind: 'command_vehicle', state_since: ago(0) }),
   camera('c4', '仓库 4K', 'live', { video: { codec: 'H.265', width: 3840, height: 2160, fps: 20, note: 'H.265 只录制;进会商需要媒体引擎' }, audio: { codec: 'AAC', rate: 16000, note: 'AAC 只录制' } }),
   camera('c5', '停车场', 'idle', { video: h264 }),
   camera('c6', '旧办公楼', 'disabled'),
+  camera('c7', '河堤布控球', 'live', { kind: 'dome', video: h264, url: 'gb28181://34020000001320000003/34020000001320000003' }),
+  camera('c8', '移动单兵 王强', 'idle', { kind: 'handheld', url: 'gb28181://34020000001320000004/34020000001320000004' }),
+  camera('c9', '无人机 M30-2', 'live', { kind: 'drone', video: h264, url: 'gb28181://34020000001320000006/34020000001320000006' }),
 ]
 
 const track = (id, over) => ({ id, participant: 'person-1', participant_name: '李建国', kind: 'video', source: 'camera', codec: 'H.264', playable: true, note: null, start_ms: 0, duration_ms: 40_000, bytes: 8_200_000, ...over })

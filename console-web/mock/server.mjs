@@ -5,6 +5,7 @@ import { createReadStream, existsSync, mkdirSync, readFileSync, statSync } from 
 import { createServer } from 'node:http'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { alarmRoute, mapSettings, positionRoute, stream } from './events.mjs'
 import { audit, cameras, people, recordings, rooms, testResult, tracksOf } from './data.mjs'
 
 const HERE = dirname(fileURLToPath(import.meta.url))
@@ -47,6 +48,10 @@ function route(method, path, body, query) {
   if (!session) return problem(401, 'unauthenticated', '没有登录。')
   if (a === 'rooms') return roomRoute(method, b, c, d, body)
   if (a === 'cameras') return cameraRoute(method, b, c, body)
+  if (a === 'alarms') return alarmRoute(method, b, body, query, session.name) ?? problem(404, 'not_found', '没有这条告警。')
+  if (a === 'positions') return positionRoute(b, query)
+  if (a === 'map') return mapSettings()
+  if (a === 'walls') return b === 'view' ? (method === 'PUT' ? { status: 204 } : { token: 'x', url: 'ws://mock', room: 'wall-1' }) : []
   if (a === 'recordings') {
     const found = recordings.find((item) => item.id === b)
     if (c === 'stop') return Object.assign(found, { state: 'finished', ended_at: new Date().toISOString() })
@@ -125,6 +130,7 @@ function send(response, value) {
 createServer((request, response) => {
   const url = new URL(request.url, 'http://mock')
   const path = url.pathname.replace(/^\/api\/v1/, '')
+  if (path === '/events' && session) return stream(response)
   if (path.includes('/tracks/')) return file(request, response, path)
   let text = ''
   request.on('data', (chunk) => (text += chunk))

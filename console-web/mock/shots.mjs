@@ -26,6 +26,16 @@ const PAGES = {
     await page.getByTestId('camera-preview').first().click()
     await page.waitForTimeout(1500)
   }],
+  alarms: ['/alarms?state=all'],
+  alarmcards: ['/alarms', (page) => page.waitForTimeout(9000)],
+  wallcards: ['/wall', (page) => page.waitForTimeout(9000)],
+  bell: ['/rooms', (page) => page.getByTestId('alarm-bell').click()],
+  handle: ['/alarms', async (page) => {
+    await page.getByTestId('row-pick').nth(1).click()
+    await page.getByTestId('row-pick').nth(2).click()
+    await page.getByTestId('alarms-handle').click()
+  }],
+  noalarms: ['/alarms?state=handled&level=1&until=2026-01-01T00:00:00Z'],
   recordings: ['/recordings'],
   player: ['/recordings/rec-1', async (page) => {
     await page.getByTestId('rec-toggle').click()

@@ -1,6 +1,8 @@
 /** Every route the console uses, by the thing it is about. */
 import { del, get, patch, post, put, API } from './http'
 import type {
+  Alarm,
+  AlarmSummary,
   AuditRow,
   Camera,
   CameraDraft,
@@ -10,8 +12,10 @@ import type {
   GbDeviceDetail,
   GbPlayback,
   GbRecordings,
+  MapSettings,
   Page,
   Person,
+  Place,
   Recording,
   Role,
   Room,
@@ -19,6 +23,7 @@ import type {
   Session,
   SystemState,
   Talk,
+  Track,
   Wall,
   WallDraft,
   WallView,
@@ -80,6 +85,7 @@ export const gb28181 = {
 
 export const cameras = {
   list: (query?: PageQuery, signal?: AbortSignal) => get<Page<Camera>>('/cameras', query, signal),
+  one: (id: string) => get<Camera>(`/cameras/${e(id)}`),
   create: (body: CameraDraft) => post<Camera>('/cameras', body),
   update: (id: string, body: Partial<CameraDraft> & { disabled?: boolean }) => patch<Camera>(`/cameras/${e(id)}`, body),
   remove: (id: string) => del(`/cameras/${e(id)}`),
@@ -88,6 +94,26 @@ export const cameras = {
   preview: (id: string) => post<RoomToken>(`/cameras/${e(id)}/preview`),
   record: (id: string) => post<Recording>(`/cameras/${e(id)}/recordings`),
 }
+
+export const alarms = {
+  list: (query?: PageQuery, signal?: AbortSignal) => get<Page<Alarm>>('/alarms', query, signal),
+  summary: () => get<AlarmSummary>('/alarms/summary'),
+  one: (id: string) => get<Alarm>(`/alarms/${e(id)}`),
+  handle: (ids: string[], note: string) => post<{ handled: number }>('/alarms/handle', { ids, note }),
+}
+
+export const positions = {
+  list: () => get<{ items: Place[] }>('/positions'),
+  track: (place: Pick<Place, 'source' | 'device' | 'channel'>, since: string, until: string) =>
+    get<Track>('/positions/track', { source: place.source, device: place.device, channel: place.channel, since, until }),
+}
+
+export const map = {
+  settings: () => get<MapSettings>('/map'),
+}
+
+/** Server-sent events: alarms and positions as they come. */
+export const EVENTS_URL = `${API}/events`
 
 export const talks = {
   begin: (cameras: string[]) => post<Talk & { token: string | null; url: string | null }>('/talks', { cameras }),

@@ -66,9 +66,21 @@ export interface RoomToken {
 
 export type CameraState = 'idle' | 'connecting' | 'live' | 'failed' | 'disabled'
 
+/** What a camera or a device with a position is. */
+export type Kind = 'camera' | 'dome' | 'command_vehicle' | 'monitoring_vehicle' | 'handheld' | 'body_camera' | 'drone'
+
+/** Degrees of WGS 84. */
+export interface Point {
+  longitude: number
+  latitude: number
+}
+
 export interface Camera {
   id: string
   name: string
+  kind: Kind
+  /** Set by hand. */
+  place: Point | null
   url: string
   username: string | null
   has_password: boolean
@@ -204,6 +216,9 @@ export interface CameraDraft {
   password?: string
   transport: 'tcp' | 'udp'
   keep: boolean
+  kind?: Kind
+  /** Null takes it off the map. */
+  place?: Point | null
 }
 
 export interface CameraTest {
@@ -265,4 +280,84 @@ export interface SystemState {
   tracks: number
   storage: Record<string, unknown>
   indicators: { name: string; value: number | string; unit: string; help: string }[]
+}
+
+/** 1 is the gravest. */
+export type Level = 1 | 2 | 3 | 4
+export type AlarmState = 'open' | 'handled'
+
+export interface Alarm {
+  id: string
+  source: 'gb28181'
+  device: string
+  device_name: string
+  channel: string | null
+  channel_name: string
+  camera_id: string | null
+  camera_name: string | null
+  level: Level
+  cause: 'telephone' | 'device' | 'sms' | 'gps' | 'video' | 'fault' | 'other'
+  kind: string | null
+  /** In the caller's language. */
+  text: string
+  /** The device's own words. */
+  description: string
+  longitude: number | null
+  latitude: number | null
+  at: string
+  received_at: string
+  /** Equal alarms are joined. */
+  count: number
+  last_at: string
+  state: AlarmState
+  handled_by: string | null
+  handled_at: string | null
+  note: string
+}
+
+export interface AlarmSummary {
+  open: number
+  /** The open ones by level, the gravest first. */
+  levels: [number, number, number, number]
+}
+
+/** Where a device, a channel or a camera is. */
+export interface Place extends Point {
+  source: 'gb28181' | 'set'
+  device: string
+  channel: string | null
+  name: string
+  camera_id: string | null
+  kind: Kind
+  /** Metres. */
+  altitude: number | null
+  /** Kilometres an hour. */
+  speed: number | null
+  /** Degrees from north. */
+  direction: number | null
+  at: string | null
+  origin: 'reported' | 'catalog' | 'set'
+  online: boolean
+}
+
+export interface TrackPoint extends Point {
+  at: string
+  speed: number | null
+  direction: number | null
+  altitude: number | null
+}
+
+export interface Track {
+  items: TrackPoint[]
+  /** Not every point is in it. */
+  thinned: boolean
+}
+
+export interface MapSettings {
+  /** A template with {z}, {x}, {y} and perhaps {s}. */
+  tiles: string | null
+  attribution: string
+  longitude: number | null
+  latitude: number | null
+  zoom: number | null
 }

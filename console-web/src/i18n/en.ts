@@ -3,7 +3,7 @@ import type { Messages } from './zh'
 const en: Messages = {
   app: { name: 'Rongtong', tagline: 'Real-time media and dispatch' },
   nav: {
-    rooms: 'Rooms', cameras: 'Cameras', wall: 'Video wall', recordings: 'Recordings', people: 'People', audit: 'Audit', system: 'System', more: 'More',
+    rooms: 'Rooms', cameras: 'Cameras', wall: 'Video wall', map: 'Map', alarms: 'Alarms', recordings: 'Recordings', people: 'People', audit: 'Audit', system: 'System', more: 'More',
     main: 'Main navigation', skip: 'Skip to content',
   },
   common: {
@@ -66,6 +66,7 @@ const en: Messages = {
     state: { idle: 'Idle', connecting: 'Connecting', live: 'Live', failed: 'Failed', disabled: 'Disabled' }, since: 'since {time}', lastBreak: 'The stream changed under way: {what} ({time})', channels: '{n} channels',
     media: 'Media', rooms: 'In rooms', deleteTitle: 'Delete camera', deleteText: 'This deletes the camera “{name}” with its saved password and takes it out of {n} rooms. Recordings stay.', search: 'Find by name or address', nameRequired: 'Enter a name', urlRequired: 'Enter an address that starts with rtsp://',
     snapshotNone: 'No picture yet', saved: 'Saved', viewers: 'Watching only',
+    kind: 'Kind', allKinds: 'All kinds', place: 'Place', longitude: 'Longitude', latitude: 'Latitude', placeHint: 'WGS 84 in degrees, e.g. 116.397 and 39.909; leave empty to keep it off the map.', longitudeBad: 'Longitude is between -180 and 180', latitudeBad: 'Latitude is between -90 and 90', placeHalf: 'Longitude and latitude go together', noMatch: 'No camera matches', noMatchHint: 'Try another word or kind.', onMap: 'Show on the map',
   },
   wall: {
     untitled: 'Unsaved wall', unsaved: 'There are unsaved changes', pick: 'Choose a wall', mine: 'Mine', others: 'Shared with me', fresh: 'New empty wall', saveAs: 'Save as', edit: 'Name and sharing', shared: 'Shared with everybody', sharedHint: 'Others can open it; only you and administrators can change it.', saved: 'The wall “{name}” is saved',
@@ -79,6 +80,20 @@ const en: Messages = {
     meetingTitle: 'Bring “{name}” into a meeting', bring: 'Bring in', meetingNone: 'No open room', meetingNoneHint: 'Create a room on the rooms page first.', meetingDone: '“{name}” is in “{room}”', toRooms: 'To rooms', people: '{n} in the room',
     lost: 'Connection lost, reconnecting…', noCamera: 'The camera was deleted', noCameraHint: 'Take it off, or put another one here', disabled: 'The camera is disabled', keys: 'Keyboard shortcuts',
     key: { full: 'Full screen', solo: 'One pane in full / back', del: 'Take off the chosen pane', snap: 'Snapshot', turns: 'Pause / continue turns', list: 'Show / fold the list', move: 'Choose another pane', help: 'Show shortcuts', esc: 'Back to all panes' },
+  },
+  kinds: { camera: 'Fixed camera', dome: 'Deployable dome', command_vehicle: 'Command vehicle', monitoring_vehicle: 'Monitoring vehicle', handheld: 'Handheld', body_camera: 'Body camera', drone: 'Drone' },
+  alarms: {
+    title: 'Alarms', level: 'Level', allLevels: 'All levels', levels: { 1: 'Level 1', 2: 'Level 2', 3: 'Level 3', 4: 'Level 4' }, state: { open: 'Open', handled: 'Handled' }, allStates: 'All states', what: 'Alarm', subject: 'Device', at: 'Time', times: '{n} times', lastAt: 'last {time}',
+    bell: 'Alarms, {n} open', none: 'No open alarms', allAlarms: 'All alarms', mute: 'Turn the alarm sound off', unmute: 'Turn the alarm sound on', newAlarm: 'New alarm', more: '{n} more new alarms', offline: 'Live connection lost, reconnecting…',
+    look: 'Watch', lookNone: 'This channel is not a camera yet; add it to watch it.', toCameras: 'Add cameras', onMap: 'Show on the map', noPlace: 'This alarm has no position',
+    handle: 'Handle', handleTitle: 'Handle alarm', handleMany: 'Handle {n} alarms', note: 'Note', notePlaceholder: 'What was done, who has it now (optional)', quick: { false: 'False alarm', sent: 'Somebody was sent', repair: 'Repair asked for' }, handled: '{n} alarms handled', handledNone: 'Somebody else has handled them', by: '{who} · {time}', picked: '{n} chosen', pickAll: 'All', pickOf: 'Choose this alarm', unpick: 'Choose none',
+    empty: 'No alarms yet', emptyHint: 'Alarms of GB/T 28181 devices appear here at once. See that the device is registered and reports alarms.', emptyOpen: 'No open alarms', emptyOpenHint: 'New alarms appear here at once.', noMatch: 'No alarm matches', noMatchHint: 'Try another level, state or time.', reset: 'Clear the filters', only: 'Only: {name}',
+  },
+  map: {
+    title: 'Map', search: 'Find by name or code', list: 'Devices', count: '{n} places · {online} online', noTiles: 'No base map', noTilesHint: 'Set tiles under [map] in the configuration file to see streets or imagery.', tilesFailed: 'The base map does not load', tilesFailedHint: 'Check the address in [map] tiles, and whether this browser can reach it.',
+    empty: 'No places yet', emptyHint: 'Give a camera its longitude and latitude, or let GB/T 28181 devices report theirs.', noMatch: 'Nothing found', noMatchHint: 'Try another word or kind.', fit: 'Show all', zoomIn: 'Zoom in', zoomOut: 'Zoom out', online: 'Online', offline: 'Offline', toCameras: 'To cameras',
+    coordinates: 'Coordinates', speed: 'Speed', direction: 'Direction', altitude: 'Altitude', at: 'Position of', kmh: '{n} km/h', metres: '{n} m', degrees: '{n}°', origin: { reported: 'Reported', catalog: 'Catalog', set: 'Set by hand' }, from: 'Source', openAlarms: 'Open alarms', allAlarms: 'All alarms', copy: 'Copy coordinates',
+    track: 'Track', trackNone: 'A place set by hand has no track', hours: '{n} h', trackEmpty: 'No track in this time', trackEmptyHint: 'Choose a longer time, or check that the device reports its position.', thinned: 'Not every point is shown', points: '{n} points · {km} km', play: 'Replay', pause: 'Pause', replay: 'Time of the replay', start: 'Start', end: 'End', closeTrack: 'Close the track', lost: 'It is not on the map', lostHint: 'It has no position yet.',
   },
   gb: {
     announce: 'Announce a device', announced: 'Announced: it is online once it registers', announceHint: 'Its code and password come first, then it registers; others register with the password of the platform.', settings: 'Settings', settingsHint: 'With another password, or blocked, the device is offline at once.', changed: 'Saved', forget: 'Forget the device', forgetText: 'What is known of {name} is deleted; it may register again with the password of the platform.',

@@ -2,7 +2,7 @@
 const zh = {
   app: { name: '融通', tagline: '实时音视频指挥调度平台' },
   nav: {
-    rooms: '会商', cameras: '监控', wall: '监控墙', recordings: '录像', people: '人员', audit: '审计', system: '系统', more: '更多',
+    rooms: '会商', cameras: '监控', wall: '监控墙', map: '地图', alarms: '告警', recordings: '录像', people: '人员', audit: '审计', system: '系统', more: '更多',
     main: '主导航', skip: '跳到正文',
   },
   common: {
@@ -65,6 +65,7 @@ const zh = {
     state: { idle: '空闲', connecting: '连接中', live: '在线', failed: '失败', disabled: '已停用' }, since: '自 {time}', lastBreak: '码流中途变化：{what}（{time}）', channels: '{n} 声道',
     media: '媒体', rooms: '所在会商室', deleteTitle: '删除摄像机', deleteText: '将删除摄像机“{name}”及其保存的账号密码，并从 {n} 个会商室移出。已有录像不受影响。', search: '按名称或地址查找', nameRequired: '请输入名称', urlRequired: '请输入以 rtsp:// 开头的地址',
     snapshotNone: '还没有画面，不能截图', saved: '已保存', viewers: '仅观看',
+    kind: '类型', allKinds: '全部类型', place: '位置', longitude: '经度', latitude: '纬度', placeHint: 'WGS 84 坐标，单位为度，如 116.397、39.909；不在地图上显示就留空。', longitudeBad: '经度在 -180 到 180 之间', latitudeBad: '纬度在 -90 到 90 之间', placeHalf: '经度和纬度要一起填写', noMatch: '没有符合条件的摄像机', noMatchHint: '换一个关键词或类型试试。', onMap: '在地图上看',
   },
   wall: {
     untitled: '未保存的墙', unsaved: '有未保存的更改', pick: '选择监控墙', mine: '我的', others: '共享给我的', fresh: '新建空墙', saveAs: '另存为', edit: '名称与共享', shared: '共享给所有人', sharedHint: '其他人可以打开，只有你和管理员能修改。', saved: '监控墙“{name}”已保存',
@@ -78,6 +79,20 @@ const zh = {
     meetingTitle: '把“{name}”拉入会商', bring: '拉入', meetingNone: '没有打开的会商室', meetingNoneHint: '先到会商页新建一个会商室。', meetingDone: '已把“{name}”拉入“{room}”', toRooms: '去会商', people: '{n} 人在会',
     lost: '连接中断，正在重新连接…', noCamera: '摄像机已被删除', noCameraHint: '请移出窗格或换一路', disabled: '摄像机已停用', keys: '快捷键',
     key: { full: '全屏', solo: '放大 / 恢复选中窗格', del: '移出选中窗格的画面', snap: '截图', turns: '暂停 / 继续轮询', list: '展开 / 收起列表', move: '移动选中窗格', help: '显示快捷键', esc: '恢复分屏' },
+  },
+  kinds: { camera: '固定摄像机', dome: '布控球', command_vehicle: '应急指挥车', monitoring_vehicle: '应急监测车', handheld: '移动单兵', body_camera: '执法记录仪', drone: '无人机' },
+  alarms: {
+    title: '告警', level: '级别', allLevels: '全部级别', levels: { 1: '一级', 2: '二级', 3: '三级', 4: '四级' }, state: { open: '待处置', handled: '已处置' }, allStates: '全部状态', what: '告警内容', subject: '设备', at: '时间', times: '{n} 次', lastAt: '最近 {time}',
+    bell: '告警，{n} 条待处置', none: '没有待处置的告警', allAlarms: '查看全部告警', mute: '关闭告警声', unmute: '打开告警声', newAlarm: '新告警', more: '另有 {n} 条新告警', offline: '实时连接中断，正在重新连接…',
+    look: '看画面', lookNone: '这个通道还没有添加为摄像机，添加后才能看画面。', toCameras: '去添加摄像机', onMap: '在地图上看', noPlace: '这条告警没有位置',
+    handle: '处置', handleTitle: '处置告警', handleMany: '处置 {n} 条告警', note: '处置说明', notePlaceholder: '怎么处理的，交给了谁(可不填)', quick: { false: '误报', sent: '已派人到场', repair: '已报修' }, handled: '已处置 {n} 条告警', handledNone: '这些告警已被别人处置', by: '{who} · {time}', picked: '已选 {n} 条', pickAll: '全选', pickOf: '选择这条告警', unpick: '取消选择',
+    empty: '还没有告警', emptyHint: '国标设备报警后会立即出现在这里。请确认设备已注册，并在设备上开启报警上报。', emptyOpen: '没有待处置的告警', emptyOpenHint: '新的告警会立即出现在这里。', noMatch: '没有符合条件的告警', noMatchHint: '放宽级别、状态或时间再试。', reset: '清除条件', only: '仅看：{name}',
+  },
+  map: {
+    title: '地图', search: '按名称或编码查找', list: '设备列表', count: '{n} 个位置 · {online} 个在线', noTiles: '未配置底图', noTilesHint: '在配置文件 [map] 的 tiles 填写底图地址，即可显示街道或影像。', tilesFailed: '底图加载失败', tilesFailedHint: '请检查 [map] tiles 的地址，以及浏览器能否访问它。',
+    empty: '还没有位置', emptyHint: '在摄像机里填写经纬度，或让国标设备上报位置。', noMatch: '没有找到', noMatchHint: '换一个关键词或类型试试。', fit: '显示全部', zoomIn: '放大', zoomOut: '缩小', online: '在线', offline: '离线', toCameras: '去摄像机',
+    coordinates: '坐标', speed: '速度', direction: '方向', altitude: '高度', at: '定位时间', kmh: '{n} km/h', metres: '{n} m', degrees: '{n}°', origin: { reported: '设备上报', catalog: '设备目录', set: '手动填写' }, from: '来源', openAlarms: '待处置告警', allAlarms: '全部告警', copy: '复制坐标',
+    track: '轨迹', trackNone: '手动填写的位置没有轨迹', hours: '{n} 小时', trackEmpty: '这段时间没有轨迹', trackEmptyHint: '选择更长的时间，或检查设备是否上报位置。', thinned: '轨迹点较多，已抽稀显示', points: '{n} 个点 · {km} km', play: '回放', pause: '暂停', replay: '回放时间', start: '起点', end: '终点', closeTrack: '关闭轨迹', lost: '要找的设备不在地图上', lostHint: '它还没有位置。',
   },
   gb: {
     announce: '登记设备', announced: '已登记，设备注册后自动上线', announceHint: '先登记编码和密码，设备再注册；未登记的设备用平台密码注册。', settings: '设备设置', settingsHint: '修改密码或禁止注册后，设备会立即下线。', changed: '设备设置已保存', forget: '删除设备', forgetText: '将删除“{name}”的登记和目录；设备仍可用平台密码再次注册。',

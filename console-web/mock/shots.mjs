@@ -35,6 +35,15 @@ const PAGES = {
     await page.getByTestId('row-pick').nth(2).click()
     await page.getByTestId('alarms-handle').click()
   }],
+  map: ['/map'],
+  mapcard: ['/map?camera=c3', (page) => page.waitForTimeout(500)],
+  maptrack: ['/map?camera=c3', async (page) => {
+    await page.getByTestId('map-track').click()
+    await page.waitForTimeout(800)
+    await page.getByTestId('map-track-play').click()
+    await page.waitForTimeout(3000)
+  }],
+  mapalarm: ['/map?alarm=a1'],
   noalarms: ['/alarms?state=handled&level=1&until=2026-01-01T00:00:00Z'],
   recordings: ['/recordings'],
   player: ['/recordings/rec-1', async (page) => {

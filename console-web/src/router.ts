@@ -28,6 +28,7 @@ const routes: RouteRecordRaw[] = [
       { path: 'rooms', name: 'rooms', component: () => import('@/pages/rooms/RoomsPage.vue'), meta: { title: 'nav.rooms' } },
       { path: 'cameras', name: 'cameras', component: () => import('@/pages/cameras/CamerasPage.vue'), meta: { title: 'nav.cameras' } },
       { path: 'wall', name: 'wall', component: () => import('@/pages/wall/WallPage.vue'), meta: { place: 'wall', title: 'nav.wall' } },
+      { path: 'map', name: 'map', component: () => import('@/pages/map/MapPage.vue'), meta: { title: 'nav.map' } },
       { path: 'alarms', name: 'alarms', component: () => import('@/pages/alarms/AlarmsPage.vue'), meta: { title: 'nav.alarms' } },
       { path: 'recordings', name: 'recordings', component: () => import('@/pages/recordings/RecordingsPage.vue'), meta: { roles: dispatch, title: 'nav.recordings' } },
       { path: 'recordings/:id', name: 'recording', component: () => import('@/pages/recordings/PlayerPage.vue'), meta: { roles: dispatch, title: 'nav.recordings' } },

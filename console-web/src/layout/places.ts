@@ -1,5 +1,5 @@
 /** The places of the navigation, in the order of a working day. */
-import { Bell, Document, Grid, Monitor, Setting, User, VideoCamera, VideoPlay } from '@element-plus/icons-vue'
+import { Bell, Document, Grid, MapLocation, Monitor, Setting, User, VideoCamera, VideoPlay } from '@element-plus/icons-vue'
 import type { Component } from 'vue'
 import type { Role } from '@/api/types'
 
@@ -13,6 +13,7 @@ export const places: PlaceItem[] = [
   { name: 'rooms', icon: VideoCamera },
   { name: 'cameras', icon: Monitor },
   { name: 'wall', icon: Grid },
+  { name: 'map', icon: MapLocation },
   { name: 'alarms', icon: Bell },
   { name: 'recordings', icon: VideoPlay, roles: ['admin', 'dispatcher'] },
   { name: 'people', icon: User, roles: ['admin'] },

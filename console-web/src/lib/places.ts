@@ -25,7 +25,14 @@ export interface PlaceFilter {
   words: string
 }
 
+const order = new Intl.Collator('zh-CN', { numeric: true })
+
+/** Those that fit the filter, the online ones first, then by name. */
 export function findPlaces(places: Iterable<Place>, filter: PlaceFilter): Place[] {
+  return fitting(places, filter).sort((a, b) => Number(b.online) - Number(a.online) || order.compare(a.name, b.name))
+}
+
+function fitting(places: Iterable<Place>, filter: PlaceFilter): Place[] {
   const words = filter.words.trim().toLowerCase().split(/\s+/).filter(Boolean)
   const found: Place[] = []
   for (const place of places) {
@@ -33,12 +40,13 @@ export function findPlaces(places: Iterable<Place>, filter: PlaceFilter): Place[
     const text = `${place.name} ${place.device} ${place.channel ?? ''}`.toLowerCase()
     if (words.every((word) => text.includes(word))) found.push(place)
   }
-  return found.sort((a, b) => Number(b.online) - Number(a.online) || a.name.localeCompare(b.name, 'zh-CN', { numeric: true }))
+  return found
 }
 
-export function countKinds(places: Iterable<Place>): Map<Kind, number> {
+/** How many of each kind the words find. */
+export function countKinds(places: Iterable<Place>, words = ''): Map<Kind, number> {
   const counts = new Map<Kind, number>()
-  for (const place of places) counts.set(place.kind, (counts.get(place.kind) ?? 0) + 1)
+  for (const place of fitting(places, { kinds: [], words })) counts.set(place.kind, (counts.get(place.kind) ?? 0) + 1)
   return counts
 }
 

@@ -32,8 +32,6 @@ export const PATHS = {
   bodyCamera: 'M7.500 6.500h9v13h-9zM10 6.500v-3h4v3M12 14a2.300 2.300 0 1 0 0-4.600 2.300 2.300 0 0 0 0 4.600ZM10.500 17h3',
   drone: 'M9.500 10h5v4.500h-5zM9.500 10.500 6 7.500M14.500 10.500 18 7.500M9.500 14 6 16.500M14.500 14l3.500 2.500M3 7.500h6M15 7.500h6M3 16.500h6M15 16.500h6',
   route: 'M6 20a2 2 0 1 0 0-4 2 2 0 0 0 0 4ZM18 8a2 2 0 1 0 0-4 2 2 0 0 0 0 4ZM8 18h7.500a3 3 0 0 0 0-6h-7a3 3 0 0 1 0-6H16',
-  minus: 'M5 12h14',
-  plus: 'M5 12h14M12 5v14',
 } as const
 
 export type GlyphName = keyof typeof PATHS

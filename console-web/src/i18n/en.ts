@@ -66,7 +66,7 @@ const en: Messages = {
     state: { idle: 'Idle', connecting: 'Connecting', live: 'Live', failed: 'Failed', disabled: 'Disabled' }, since: 'since {time}', lastBreak: 'The stream changed under way: {what} ({time})', channels: '{n} channels',
     media: 'Media', rooms: 'In rooms', deleteTitle: 'Delete camera', deleteText: 'This deletes the camera “{name}” with its saved password and takes it out of {n} rooms. Recordings stay.', search: 'Find by name or address', nameRequired: 'Enter a name', urlRequired: 'Enter an address that starts with rtsp://',
     snapshotNone: 'No picture yet', saved: 'Saved', viewers: 'Watching only',
-    kind: 'Kind', allKinds: 'All kinds', place: 'Place', longitude: 'Longitude', latitude: 'Latitude', placeHint: 'WGS 84 in degrees, e.g. 116.397 and 39.909; leave empty to keep it off the map.', longitudeBad: 'Longitude is between -180 and 180', latitudeBad: 'Latitude is between -90 and 90', placeHalf: 'Longitude and latitude go together', noMatch: 'No camera matches', noMatchHint: 'Try another word or kind.', onMap: 'Show on the map',
+    kind: 'Kind', allKinds: 'All kinds', longitude: 'Longitude', latitude: 'Latitude', placeHint: 'WGS 84 in degrees, e.g. 116.397 and 39.909; leave empty to keep it off the map.', longitudeBad: 'Longitude is between -180 and 180', latitudeBad: 'Latitude is between -90 and 90', placeHalf: 'Longitude and latitude go together', noMatch: 'No camera matches', noMatchHint: 'Try another word or kind.', onMap: 'Show on the map',
   },
   wall: {
     untitled: 'Unsaved wall', unsaved: 'There are unsaved changes', pick: 'Choose a wall', mine: 'Mine', others: 'Shared with me', fresh: 'New empty wall', saveAs: 'Save as', edit: 'Name and sharing', shared: 'Shared with everybody', sharedHint: 'Others can open it; only you and administrators can change it.', saved: 'The wall “{name}” is saved',
@@ -83,10 +83,10 @@ const en: Messages = {
   },
   kinds: { camera: 'Fixed camera', dome: 'Deployable dome', command_vehicle: 'Command vehicle', monitoring_vehicle: 'Monitoring vehicle', handheld: 'Handheld', body_camera: 'Body camera', drone: 'Drone' },
   alarms: {
-    title: 'Alarms', level: 'Level', allLevels: 'All levels', levels: { 1: 'Level 1', 2: 'Level 2', 3: 'Level 3', 4: 'Level 4' }, state: { open: 'Open', handled: 'Handled' }, allStates: 'All states', what: 'Alarm', subject: 'Device', at: 'Time', times: '{n} times', lastAt: 'last {time}',
+    title: 'Alarms', level: 'Level', allLevels: 'All levels', levels: { 1: 'Level 1', 2: 'Level 2', 3: 'Level 3', 4: 'Level 4' }, state: { open: 'Open', handled: 'Handled' }, what: 'Alarm', subject: 'Device', at: 'Time', times: '{n} times', lastAt: 'last {time}',
     bell: 'Alarms, {n} open', none: 'No open alarms', allAlarms: 'All alarms', mute: 'Turn the alarm sound off', unmute: 'Turn the alarm sound on', newAlarm: 'New alarm', more: '{n} more new alarms', offline: 'Live connection lost, reconnecting…',
     look: 'Watch', lookNone: 'This channel is not a camera yet; add it to watch it.', toCameras: 'Add cameras', onMap: 'Show on the map', noPlace: 'This alarm has no position',
-    handle: 'Handle', handleTitle: 'Handle alarm', handleMany: 'Handle {n} alarms', note: 'Note', notePlaceholder: 'What was done, who has it now (optional)', quick: { false: 'False alarm', sent: 'Somebody was sent', repair: 'Repair asked for' }, handled: '{n} alarms handled', handledNone: 'Somebody else has handled them', by: '{who} · {time}', picked: '{n} chosen', pickAll: 'All', pickOf: 'Choose this alarm', unpick: 'Choose none',
+    handle: 'Handle', handleTitle: 'Handle alarm', handleMany: 'Handle {n} alarms', note: 'Note', notePlaceholder: 'What was done, who has it now (optional)', quick: { false: 'False alarm', sent: 'Somebody was sent', repair: 'Repair asked for' }, handled: '{n} alarms handled', handledNone: 'Somebody else has handled them', by: '{who} · {time}', picked: '{n} chosen', pickOf: 'Choose this alarm',
     empty: 'No alarms yet', emptyHint: 'Alarms of GB/T 28181 devices appear here at once. See that the device is registered and reports alarms.', emptyOpen: 'No open alarms', emptyOpenHint: 'New alarms appear here at once.', noMatch: 'No alarm matches', noMatchHint: 'Try another level, state or time.', reset: 'Clear the filters', only: 'Only: {name}',
   },
   map: {

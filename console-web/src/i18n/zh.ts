@@ -65,7 +65,7 @@ const zh = {
     state: { idle: '空闲', connecting: '连接中', live: '在线', failed: '失败', disabled: '已停用' }, since: '自 {time}', lastBreak: '码流中途变化：{what}（{time}）', channels: '{n} 声道',
     media: '媒体', rooms: '所在会商室', deleteTitle: '删除摄像机', deleteText: '将删除摄像机“{name}”及其保存的账号密码，并从 {n} 个会商室移出。已有录像不受影响。', search: '按名称或地址查找', nameRequired: '请输入名称', urlRequired: '请输入以 rtsp:// 开头的地址',
     snapshotNone: '还没有画面，不能截图', saved: '已保存', viewers: '仅观看',
-    kind: '类型', allKinds: '全部类型', place: '位置', longitude: '经度', latitude: '纬度', placeHint: 'WGS 84 坐标，单位为度，如 116.397、39.909；不在地图上显示就留空。', longitudeBad: '经度在 -180 到 180 之间', latitudeBad: '纬度在 -90 到 90 之间', placeHalf: '经度和纬度要一起填写', noMatch: '没有符合条件的摄像机', noMatchHint: '换一个关键词或类型试试。', onMap: '在地图上看',
+    kind: '类型', allKinds: '全部类型', longitude: '经度', latitude: '纬度', placeHint: 'WGS 84 坐标，单位为度，如 116.397、39.909；不在地图上显示就留空。', longitudeBad: '经度在 -180 到 180 之间', latitudeBad: '纬度在 -90 到 90 之间', placeHalf: '经度和纬度要一起填写', noMatch: '没有符合条件的摄像机', noMatchHint: '换一个关键词或类型试试。', onMap: '在地图上看',
   },
   wall: {
     untitled: '未保存的墙', unsaved: '有未保存的更改', pick: '选择监控墙', mine: '我的', others: '共享给我的', fresh: '新建空墙', saveAs: '另存为', edit: '名称与共享', shared: '共享给所有人', sharedHint: '其他人可以打开，只有你和管理员能修改。', saved: '监控墙“{name}”已保存',
@@ -82,10 +82,10 @@ const zh = {
   },
   kinds: { camera: '固定摄像机', dome: '布控球', command_vehicle: '应急指挥车', monitoring_vehicle: '应急监测车', handheld: '移动单兵', body_camera: '执法记录仪', drone: '无人机' },
   alarms: {
-    title: '告警', level: '级别', allLevels: '全部级别', levels: { 1: '一级', 2: '二级', 3: '三级', 4: '四级' }, state: { open: '待处置', handled: '已处置' }, allStates: '全部状态', what: '告警内容', subject: '设备', at: '时间', times: '{n} 次', lastAt: '最近 {time}',
+    title: '告警', level: '级别', allLevels: '全部级别', levels: { 1: '一级', 2: '二级', 3: '三级', 4: '四级' }, state: { open: '待处置', handled: '已处置' }, what: '告警内容', subject: '设备', at: '时间', times: '{n} 次', lastAt: '最近 {time}',
     bell: '告警，{n} 条待处置', none: '没有待处置的告警', allAlarms: '查看全部告警', mute: '关闭告警声', unmute: '打开告警声', newAlarm: '新告警', more: '另有 {n} 条新告警', offline: '实时连接中断，正在重新连接…',
     look: '看画面', lookNone: '这个通道还没有添加为摄像机，添加后才能看画面。', toCameras: '去添加摄像机', onMap: '在地图上看', noPlace: '这条告警没有位置',
-    handle: '处置', handleTitle: '处置告警', handleMany: '处置 {n} 条告警', note: '处置说明', notePlaceholder: '怎么处理的，交给了谁(可不填)', quick: { false: '误报', sent: '已派人到场', repair: '已报修' }, handled: '已处置 {n} 条告警', handledNone: '这些告警已被别人处置', by: '{who} · {time}', picked: '已选 {n} 条', pickAll: '全选', pickOf: '选择这条告警', unpick: '取消选择',
+    handle: '处置', handleTitle: '处置告警', handleMany: '处置 {n} 条告警', note: '处置说明', notePlaceholder: '怎么处理的，交给了谁(可不填)', quick: { false: '误报', sent: '已派人到场', repair: '已报修' }, handled: '已处置 {n} 条告警', handledNone: '这些告警已被别人处置', by: '{who} · {time}', picked: '已选 {n} 条', pickOf: '选择这条告警',
     empty: '还没有告警', emptyHint: '国标设备报警后会立即出现在这里。请确认设备已注册，并在设备上开启报警上报。', emptyOpen: '没有待处置的告警', emptyOpenHint: '新的告警会立即出现在这里。', noMatch: '没有符合条件的告警', noMatchHint: '放宽级别、状态或时间再试。', reset: '清除条件', only: '仅看：{name}',
   },
   map: {

@@ -72,6 +72,11 @@ pub trait Opener: Send + Sync {
         Box::pin(std::future::ready(Err(DeviceFailure { reason: DeviceReason::Unable, detail })))
     }
 
+    /// Where those of its devices are that stand somewhere, as they are described; not where mobile ones go.
+    fn places(&self) -> Vec<DevicePlace> {
+        Vec::new()
+    }
+
     /// The ways that it may be spoken to; none where it can't.
     fn speech_ways(&self) -> &'static [&'static str] {
         &[]
@@ -103,4 +108,161 @@ pub trait Lender: Send + Sync {
 
     /// Why it can't be had now, by a code and a line for experts.
     fn failure(&self, id: &str) -> Option<(&'static str, String)>;
+}
+
+/// What a device is, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum DeviceKind {
+    /// A fixed camera.
+    #[default]
+    Camera,
+    /// 布控球: a dome that is put up for an occasion.
+    Dome,
+    /// 应急指挥车.
+    CommandVehicle,
+    /// 应急监测车.
+    MonitoringVehicle,
+    /// 移动单兵.
+    Handheld,
+    /// 执法记录仪.
+    BodyCamera,
+    /// 无人机.
+    Drone,
+}
+
+impl DeviceKind {
+    pub const ALL: [Self; 7] = [
+        Self::Camera,
+        Self::Dome,
+        Self::CommandVehicle,
+        Self::MonitoringVehicle,
+        Self::Handheld,
+        Self::BodyCamera,
+        Self::Drone,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Camera => "camera",
+            Self::Dome => "dome",
+            Self::CommandVehicle => "command_vehicle",
+            Self::MonitoringVehicle => "monitoring_vehicle",
+            Self::Handheld => "handheld",
+            Self::BodyCamera => "body_camera",
+            Self::Drone => "drone",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// Which part of which device.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DevicePart {
+    /// Of the adapter that reaches it, as [`Opener::scheme`].
+    pub scheme: &'static str,
+    pub device: String,
+    /// `None` for the device itself.
+    pub channel: Option<String>,
+}
+
+impl DevicePart {
+    /// What addresses of all of the device's channels begin with.
+    pub fn beginning(&self) -> String {
+        format!("{}://{}/", self.scheme, self.device)
+    }
+
+    /// The address of its picture, if it is of a channel.
+    pub fn address(&self) -> Option<String> {
+        self.channel.as_ref().map(|channel| format!("{}{channel}", self.beginning()))
+    }
+}
+
+/// Degrees, WGS 84, and what else a receiver says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fix {
+    pub longitude: f64,
+    pub latitude: f64,
+    /// Metres.
+    pub altitude: Option<f64>,
+    /// km/h.
+    pub speed: Option<f64>,
+    /// Clockwise from north.
+    pub direction: Option<f64>,
+}
+
+/// A device that stands somewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DevicePlace {
+    pub part: DevicePart,
+    pub name: String,
+    pub kind: DeviceKind,
+    pub fix: Fix,
+    pub online: bool,
+}
+
+/// Something is wrong, or moves, or was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceAlarm {
+    pub part: DevicePart,
+    pub device_name: String,
+    pub channel_name: String,
+    /// 1 is the gravest, 4 the least.
+    pub level: u8,
+    pub cause: AlarmCause,
+    /// Within its cause: a code such as `motion`.
+    pub kind: Option<&'static str>,
+    /// The device's own words.
+    pub description: String,
+    pub fix: Option<(f64, f64)>,
+    /// By its own clock, in ms since the Unix epoch.
+    pub raised_at: Option<i64>,
+}
+
+/// What raised an alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AlarmCause {
+    Telephone,
+    /// The device itself: it lost a picture, is opened, is full.
+    Device,
+    Sms,
+    Gps,
+    /// What it sees.
+    Video,
+    Fault,
+    Other,
+}
+
+impl AlarmCause {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Telephone => "telephone",
+            Self::Device => "device",
+            Self::Sms => "sms",
+            Self::Gps => "gps",
+            Self::Video => "video",
+            Self::Fault => "fault",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Where a mobile device is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DevicePosition {
+    pub part: DevicePart,
+    pub name: String,
+    pub kind: DeviceKind,
+    pub fix: Fix,
+    /// By its own clock, in ms since the Unix epoch.
+    pub measured_at: Option<i64>,
+}
+
+/// What a device tells unasked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeviceNotice {
+    Alarm(DeviceAlarm),
+    Position(DevicePosition),
 }

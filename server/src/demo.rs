@@ -73,6 +73,9 @@ fn demo_camera(id: &str, name: &str, url: &str, now: i64) -> camera_rows::Camera
         transport: "tcp".into(),
         keep: false,
         disabled: false,
+        kind: "camera".to_owned(),
+        longitude: None,
+        latitude: None,
         created_at: now,
         updated_at: now,
     }

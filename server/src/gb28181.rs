@@ -46,6 +46,9 @@ pub async fn start(
     settings.keepalive = Duration::from_secs(section.keepalive_seconds);
     settings.misses = section.keepalive_misses;
     settings.utc_offset = section.utc_offset_minutes;
+    settings.subscribe.alarms = section.alarms;
+    settings.subscribe.positions =
+        (section.position_seconds > 0).then(|| Duration::from_secs(section.position_seconds));
     let gb28181 = Gb28181::start(settings, sockets, ports)?;
     directory.follow(&gb28181);
     let counted = Arc::downgrade(&gb28181);

@@ -25,6 +25,7 @@ use rongtong_platform::bootstrap::{Bootstrap, local_addresses};
 use rongtong_platform::config::Config;
 use rongtong_platform::web;
 use rongtong_recorder::{Recorder, RecorderOptions};
+use rongtong_rtsp::notices::Notices;
 use rongtong_rtsp::rest::CameraApi;
 use rongtong_rtsp::{Cameras, CamerasConfig, Openers};
 use rongtong_signaling::token::{ApiKeys, TokenMinter};
@@ -36,6 +37,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use utoipa_axum::router::OpenApiRouter;
+
+/// What devices told that waits to be taken in.
+const NOTICES: usize = 1_024;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -95,6 +99,15 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
         CamerasConfig::from(&config.rtsp),
         openers,
     );
+    let notices = Notices::open(platform.db.clone(), config.alarms.keep_days, config.map.track_days).await?;
+    let (told, tellings) = tokio::sync::mpsc::channel(NOTICES);
+    if let Some((gb28181, directory)) = &gb28181_started {
+        rongtong_gb28181::notices::pass_on(gb28181, directory.clone(), told);
+    }
+    let notice_task = tokio::spawn({
+        let notices = notices.clone();
+        async move { notices.run(tellings).await }
+    });
     let simulator = crate::demo::start(&platform, demo).await?;
     let camera_task = tokio::spawn({
         let cameras = cameras.clone();
@@ -113,6 +126,7 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
         minter,
         recorder: recorder.clone(),
         cameras: cameras.clone(),
+        notices: notices.clone(),
         gb28181: gb28181_started,
         playbacks,
         push_api,
@@ -154,6 +168,8 @@ async fn serve(config: Config, demo: u32) -> Result<(), Failure> {
     if let Some(gb28181) = gb28181 {
         gb28181.end().await;
     }
+    notices.end();
+    let _ = tokio::time::timeout(Duration::from_secs(3), notice_task).await;
     handle.graceful_shutdown(Some(Duration::from_secs(config.server.drain_seconds)));
     tokio::time::timeout(Duration::from_secs(config.server.drain_seconds + 1), async {
         while servers.join_next().await.is_some() {}
@@ -186,6 +202,7 @@ struct Parts {
     minter: TokenMinter,
     recorder: Arc<Recorder>,
     cameras: Arc<Cameras>,
+    notices: Arc<Notices>,
     gb28181: Option<(Arc<Gb28181>, Arc<Directory>)>,
     playbacks: Option<Arc<Playbacks>>,
     push_api: Arc<PushApi>,
@@ -194,11 +211,24 @@ struct Parts {
 }
 
 fn application(parts: Parts) -> Router {
-    let Parts { platform, rooms, signaling, minter, recorder, cameras, gb28181, playbacks, push_api, draining, node } =
-        parts;
+    let Parts {
+        platform,
+        rooms,
+        signaling,
+        minter,
+        recorder,
+        cameras,
+        notices,
+        gb28181,
+        playbacks,
+        push_api,
+        draining,
+        node,
+    } = parts;
     let camera_api = Arc::new(CameraApi {
         platform: platform.clone(),
         cameras: cameras.clone(),
+        notices,
         minter: Arc::new(PreviewMinter(minter)),
         recorder: Arc::new(RecorderOfCameras(recorder.clone())),
     });

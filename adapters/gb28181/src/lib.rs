@@ -10,6 +10,7 @@ pub mod id;
 pub mod mansrtsp;
 pub mod media;
 pub mod messages;
+pub mod notices;
 pub mod opener;
 pub mod platform;
 pub mod playback;

@@ -6,7 +6,7 @@ use crate::media::Item;
 use crate::platform::{CallFailure, Carriage, Edition, Field, What};
 use crate::service::{FIRST_PACKET_WITHIN, Gb28181, OpenError, Session, SessionEnd};
 use rongtong_media_core::device::{
-    Answer, DeviceFailure, DeviceItem, DeviceReason, DeviceSession, DeviceSpeech, Opener,
+    Answer, DeviceFailure, DeviceItem, DevicePlace, DeviceReason, DeviceSession, DeviceSpeech, Opener,
 };
 use rongtong_media_core::media::Codec;
 use rongtong_media_core::mpeg::{AudioCodec, VideoCodec};
@@ -101,6 +101,10 @@ impl Opener for Channels {
 
     fn speak<'a>(&'a self, address: &'a str, way: Option<&'a str>) -> Answer<'a, Box<dyn DeviceSpeech>> {
         Box::pin(crate::talk::speak(&self.0, address, way))
+    }
+
+    fn places(&self) -> Vec<DevicePlace> {
+        self.0.of_each(crate::notices::places).into_iter().flatten().collect()
     }
 
     fn speech_ways(&self) -> &'static [&'static str] {

@@ -4,6 +4,7 @@ use crate::id::Code;
 use crate::mansrtsp::Steering;
 use crate::media::{Item, MediaError, Receiver, Speaker, SpeechPort, Totals, listen};
 use crate::messages::{CatalogChange, Channel, DeviceInfo};
+use crate::notices::Named;
 use crate::platform::{
     Answer, CallEnd, CallFailure, CallId, CallOrder, Carriage, Device, Event, Field, Load, Order, Platform,
     QueryFailure, QueryId, Settings, What,
@@ -27,7 +28,7 @@ use tokio::task::JoinHandle;
 /// Orders that wait for the signalling's task.
 const MAX_ORDERS: usize = 4_096;
 /// Notices that a slow listener may be behind.
-const MAX_NOTICES: usize = 1_024;
+const MAX_NOTICES: usize = 16_384;
 /// A device that is called and whose media does not come.
 pub const FIRST_PACKET_WITHIN: Duration = Duration::from_secs(10);
 
@@ -339,6 +340,20 @@ impl Gb28181 {
 
     pub fn device(&self, code: &Code) -> Option<Known> {
         self.line.shared.state.lock().devices.get(code).cloned()
+    }
+
+    /// What a device and a part of it are called: by themselves, and by their codes where they say nothing.
+    pub(crate) fn names(&self, device: &Code, part: Option<&Code>) -> (String, Option<Named>) {
+        let state = self.line.shared.state.lock();
+        let known = state.devices.get(device);
+        let name = known.map(|known| known.info.name.clone()).filter(|name| !name.is_empty());
+        let part = part.map(|code| {
+            let channel = known.and_then(|known| known.channels.get(code));
+            let name = channel.map(|channel| channel.name.clone()).filter(|name| !name.is_empty());
+            let mobile_type = channel.and_then(|channel| channel.mobile_type);
+            Named { code: code.clone(), name: name.unwrap_or_else(|| code.to_string()), mobile_type }
+        });
+        (name.unwrap_or_else(|| device.to_string()), part)
     }
 
     /// Something of each device; `read` is called under the lock that the signalling takes, so it must be short.

@@ -16,6 +16,7 @@ mod desired;
 mod front;
 mod live;
 mod metrics;
+pub mod notices;
 pub mod pipe;
 pub mod plan;
 mod presence;

@@ -5,7 +5,7 @@ use crate::plan::{AudioDescription, Plan, StreamPlan, VideoDescription, aac};
 use crate::reason::{Failure, Reason};
 use crate::session::{CameraSession, Received, Target, Trace};
 use bytes::{BufMut, BytesMut};
-use rongtong_media_core::device::{DeviceFailure, DeviceItem, DeviceReason, DeviceSession, Opener};
+use rongtong_media_core::device::{DeviceFailure, DeviceItem, DevicePlace, DeviceReason, DeviceSession, Opener};
 use rongtong_media_core::media::{Codec, CodecParams};
 use rongtong_media_core::mpeg::AacHeader;
 use rongtong_media_core::rtp::seq::Extender32;
@@ -25,6 +25,11 @@ impl Openers {
 
     pub fn of(&self, scheme: &str) -> Option<&Arc<dyn Opener>> {
         self.0.iter().find(|opener| opener.scheme() == scheme)
+    }
+
+    /// Where devices stand that others reach.
+    pub fn places(&self) -> Vec<DevicePlace> {
+        self.0.iter().flat_map(|opener| opener.places()).collect()
     }
 }
 

@@ -64,6 +64,11 @@ impl Default for Status {
 }
 
 impl Status {
+    /// As far as is known: it is shown, or nobody has asked for it.
+    pub fn is_to_be_had(&self) -> bool {
+        matches!(self.state, CameraState::Idle | CameraState::Live)
+    }
+
     /// The participant's attributes. An empty value deletes its key.
     pub fn attributes(&self) -> BTreeMap<String, String> {
         let reason = self.failure.as_ref().map_or("", |failure| failure.reason.code());

@@ -16,10 +16,11 @@ impl Config {
         self.check_livekit(errors);
         self.check_log(errors);
         self.check_gb28181(errors);
+        self.check_map(errors);
     }
 
     fn check_ranges(&self, errors: &mut ConfigErrors) {
-        let Self { server, media, livekit, recorder, security, rtsp, gb28181, .. } = self;
+        let Self { server, media, livekit, recorder, security, rtsp, gb28181, alarms, map, .. } = self;
         let minute: RangeInclusive<u64> = 100..=60_000;
         for (key, value, range) in [
             ("server.drain_seconds", server.drain_seconds, 0..=600),
@@ -42,6 +43,10 @@ impl Config {
             ("rtsp.linger_seconds", rtsp.linger_seconds, 0..=86_400),
             ("gb28181.keepalive_seconds", gb28181.keepalive_seconds, 5..=600),
             ("gb28181.keepalive_misses", gb28181.keepalive_misses.into(), 1..=20),
+            ("gb28181.position_seconds", gb28181.position_seconds, 0..=3_600),
+            ("alarms.keep_days", alarms.keep_days.into(), 1..=3_650),
+            ("map.track_days", map.track_days.into(), 1..=3_650),
+            ("map.zoom", map.zoom.unwrap_or(1).into(), 1..=22),
         ] {
             if !range.contains(&value) {
                 let (least, most) = range.into_inner();
@@ -72,6 +77,25 @@ impl Config {
         }
         if !gb28181.password.reveal().is_empty() && gb28181.password.reveal().chars().count() < 8 {
             errors.add("gb28181.password", "must have at least 8 characters, or none: devices register with it.");
+        }
+    }
+
+    fn check_map(&self, errors: &mut ConfigErrors) {
+        let map = &self.map;
+        if map.longitude.is_some() != map.latitude.is_some() {
+            errors.add("map.longitude", "and map.latitude go together.");
+        }
+        for (key, value, most) in [("map.longitude", map.longitude, 180.0), ("map.latitude", map.latitude, 90.0)] {
+            if value.is_some_and(|value: f64| !(-most..=most).contains(&value)) {
+                errors.add(key, format!("must be from -{most} to {most} degrees."));
+            }
+        }
+        if let Some(origin) = map.origin() {
+            let whole = ["{z}", "{x}", "{y}"].iter().all(|part| map.tiles.contains(part));
+            let plain = origin.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/.-*_[]".contains(&byte));
+            if !whole || !plain || !(origin.starts_with("http://") || origin.starts_with("https://")) {
+                errors.add("map.tiles", "must be a folder, or an address such as http://host/{z}/{x}/{y}.png.");
+            }
         }
     }
 

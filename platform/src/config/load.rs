@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::Config;
-use super::sections::{Data, Database, Gb28181, Livekit, Log, Media, Recorder, Rtmp, Rtsp, Security, Server};
+use super::sections::{
+    Alarms, Data, Database, Gb28181, Livekit, Log, Map, Media, Recorder, Rtmp, Rtsp, Security, Server,
+};
 
 const PREFIX: &str = "RONGTONG__";
 
@@ -165,7 +167,7 @@ fn environment_key(name: &str, path: &str, text: &str, good: &mut Table, errors:
 
 type Reader = fn(Table) -> Result<(), String>;
 
-const SECTIONS: [(&str, Reader); 11] = [
+const SECTIONS: [(&str, Reader); 13] = [
     ("server", accepts::<Server>),
     ("data", accepts::<Data>),
     ("database", accepts::<Database>),
@@ -177,6 +179,8 @@ const SECTIONS: [(&str, Reader); 11] = [
     ("rtsp", accepts::<Rtsp>),
     ("gb28181", accepts::<Gb28181>),
     ("rtmp", accepts::<Rtmp>),
+    ("alarms", accepts::<Alarms>),
+    ("map", accepts::<Map>),
 ];
 
 fn section_reader(name: &str) -> Option<Reader> {

@@ -10,8 +10,8 @@ mod sections;
 
 pub use load::{ConfigErrors, Mistake};
 pub use sections::{
-    CodecPolicy, Config, Data, Database, Digest, Gb28181, Livekit, Log, LogFormat, Media, Recorder, Rtmp, Rtsp, Secret,
-    Security, Server, Synchronous,
+    Alarms, CodecPolicy, Config, Data, Database, Digest, Gb28181, Livekit, Log, LogFormat, Map, Media, Recorder, Rtmp,
+    Rtsp, Secret, Security, Server, Synchronous,
 };
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
@@ -22,6 +22,8 @@ pub struct Config {
     pub rtsp: Rtsp,
     pub gb28181: Gb28181,
     pub rtmp: Rtmp,
+    pub alarms: Alarms,
+    pub map: Map,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -198,6 +200,34 @@ pub struct Gb28181 {
     pub keepalive_misses: u32,
     /// Minutes east of Greenwich of the local time that devices are told.
     pub utc_offset_minutes: i16,
+    /// Devices are asked to tell of alarms.
+    pub alarms: bool,
+    /// Devices that move are asked to tell where they are, so often; 0 for not at all.
+    pub position_seconds: u64,
+}
+
+/// Alarms that devices raise.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Alarms {
+    /// So long they are kept.
+    pub keep_days: u32,
+}
+
+/// The map of the console.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Map {
+    /// An address with `{z}`, `{x}` and `{y}` that browsers fetch tiles from, or a folder of `z/x/y.png`; empty for none.
+    pub tiles: String,
+    /// Whose map it is, as its licence has it said.
+    pub attribution: String,
+    /// Where the map begins, degrees; both or neither.
+    pub longitude: Option<f64>,
+    pub latitude: Option<f64>,
+    pub zoom: Option<u32>,
+    /// So long the ways of devices are kept.
+    pub track_days: u32,
 }
 
 /// Where encoders push media by RTMP.
@@ -326,7 +356,44 @@ impl Default for Gb28181 {
             keepalive_seconds: 60,
             keepalive_misses: 3,
             utc_offset_minutes: 480,
+            alarms: true,
+            position_seconds: 10,
         }
+    }
+}
+
+impl Default for Alarms {
+    fn default() -> Self {
+        Self { keep_days: 180 }
+    }
+}
+
+impl Default for Map {
+    fn default() -> Self {
+        Self {
+            tiles: String::new(),
+            attribution: String::new(),
+            longitude: None,
+            latitude: None,
+            zoom: None,
+            track_days: 30,
+        }
+    }
+}
+
+impl Map {
+    /// Tiles that this server has itself: the folder.
+    pub fn folder(&self) -> Option<&Path> {
+        (!self.tiles.is_empty() && !self.tiles.contains("://")).then(|| Path::new(&self.tiles))
+    }
+
+    /// Scheme, host and port of tiles that are elsewhere, for the content security policy.
+    pub fn origin(&self) -> Option<String> {
+        let (scheme, rest) = self.tiles.split_once("://")?;
+        let host = rest.split('/').next().unwrap_or_default();
+        // `{s}` stands for one of several hosts.
+        let host = host.strip_prefix("{s}").map_or_else(|| host.to_owned(), |rest| format!("*{rest}"));
+        Some(format!("{scheme}://{host}"))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::crypto::{ColumnPlace, EnvelopeError, Keys};
 use crate::storage::{Conn, Db, StorageError};
 
 /// One camera.
-#[derive(Clone, Debug, Eq, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 pub struct CameraRow {
     pub id: String,
     pub name: String,
@@ -23,6 +23,11 @@ pub struct CameraRow {
     /// Stay connected also when nobody watches.
     pub keep: bool,
     pub disabled: bool,
+    /// What it is on, such as `camera` or `drone`.
+    pub kind: String,
+    /// Where it stands, set by hand; degrees, WGS 84; both or neither.
+    pub longitude: Option<f64>,
+    pub latitude: Option<f64>,
     /// In ms.
     pub created_at: i64,
     pub updated_at: i64,
@@ -68,7 +73,8 @@ pub async fn insert(db: &Db, camera: CameraRow) -> Result<(), StorageError> {
         Box::pin(async move {
             sqlx::query(
                 "insert into cameras (id, name, url, username, secret, url_secret, transport, keep, disabled, \
-                 created_at, updated_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                 kind, longitude, latitude, created_at, updated_at) \
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
             )
             .bind(camera.id)
             .bind(camera.name)
@@ -79,6 +85,9 @@ pub async fn insert(db: &Db, camera: CameraRow) -> Result<(), StorageError> {
             .bind(camera.transport)
             .bind(camera.keep)
             .bind(camera.disabled)
+            .bind(camera.kind)
+            .bind(camera.longitude)
+            .bind(camera.latitude)
             .bind(camera.created_at)
             .bind(camera.updated_at)
             .execute(conn)
@@ -92,6 +101,23 @@ pub async fn insert(db: &Db, camera: CameraRow) -> Result<(), StorageError> {
 pub async fn get(db: &Db, id: &str) -> Result<Option<CameraRow>, StorageError> {
     let row = sqlx::query_as("select * from cameras where id = $1").bind(id);
     Ok(row.fetch_optional(db.read()).await?)
+}
+
+/// The cameras whose address begins so, by address.
+pub async fn of_address(db: &Db, beginning: &str, limit: u32) -> Result<Vec<CameraRow>, StorageError> {
+    // Every address is ASCII, so nothing that begins so comes after `~`.
+    let rows = sqlx::query_as("select * from cameras where url >= $1 and url < $2 order by url limit $3")
+        .bind(beginning)
+        .bind(format!("{beginning}~"))
+        .bind(i64::from(limit));
+    Ok(rows.fetch_all(db.read()).await?)
+}
+
+/// Those that somebody set on the map.
+pub async fn placed(db: &Db, limit: u32) -> Result<Vec<CameraRow>, StorageError> {
+    let rows = sqlx::query_as("select * from cameras where longitude is not null and latitude is not null limit $1")
+        .bind(i64::from(limit));
+    Ok(rows.fetch_all(db.read()).await?)
 }
 
 /// By name, after the camera named by `(name, id)`.
@@ -115,7 +141,8 @@ pub async fn update(db: &Db, camera: CameraRow) -> Result<bool, StorageError> {
 pub async fn update_on(conn: &mut Conn, camera: CameraRow) -> Result<bool, StorageError> {
     let done = sqlx::query(
         "update cameras set name = $1, url = $2, username = $3, secret = $4, url_secret = $5, \
-         transport = $6, keep = $7, disabled = $8, updated_at = $9 where id = $10",
+         transport = $6, keep = $7, disabled = $8, kind = $9, longitude = $10, latitude = $11, updated_at = $12 \
+         where id = $13",
     )
     .bind(camera.name)
     .bind(camera.url)
@@ -125,6 +152,9 @@ pub async fn update_on(conn: &mut Conn, camera: CameraRow) -> Result<bool, Stora
     .bind(camera.transport)
     .bind(camera.keep)
     .bind(camera.disabled)
+    .bind(camera.kind)
+    .bind(camera.longitude)
+    .bind(camera.latitude)
     .bind(camera.updated_at)
     .bind(camera.id)
     .execute(conn)

@@ -29,7 +29,7 @@ pub use permission::Permission;
 pub fn stack(app: Router, platform: Arc<Platform>) -> Router {
     app.layer(from_fn_with_state(Arc::clone(&platform), authenticate::authenticate))
         .layer(from_fn(respond::problem_bodies))
-        .layer(from_fn(respond::security_headers))
+        .layer(from_fn_with_state(respond::policy(platform.config.map.origin()), respond::security_headers))
         .layer(from_fn_with_state(observe::Observer::new(&platform.metrics), observe::observe))
         .layer(from_fn(observe::request_context))
 }

@@ -1,6 +1,6 @@
 //! What all answers have in common.
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
@@ -13,6 +13,13 @@ use crate::problem::{Problem, said};
 
 use super::Client;
 
+/// Tiles of the map may come from one place more.
+pub(super) fn policy(tiles: Option<String>) -> HeaderValue {
+    let tiles = tiles.map(|origin| format!(" {origin}")).unwrap_or_default();
+    let policy = POLICY.replacen("data: blob:;", &format!("data: blob:{tiles};"), 1);
+    HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static(POLICY))
+}
+
 /// For a single-page console: own scripts only; media from blobs (players, snapshots); sockets to
 /// this host. Element Plus sets styles on elements, so inline styles are allowed.
 const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
@@ -22,12 +29,12 @@ const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'u
 
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 
-pub(super) async fn security_headers(request: Request, next: Next) -> Response {
+pub(super) async fn security_headers(State(policy): State<HeaderValue>, request: Request, next: Next) -> Response {
     let over_tls = Client::of(request.extensions()).over_tls;
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(policy);
     for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         (PERMISSIONS_POLICY, "camera=(self), microphone=(self), display-capture=(self)"),

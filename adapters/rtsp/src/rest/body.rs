@@ -6,6 +6,7 @@ use crate::reason;
 use crate::session::Transport;
 use crate::status::{CameraState, Status};
 use http::HeaderMap;
+use rongtong_media_core::device::DeviceKind;
 use rongtong_platform::clock::rfc3339;
 use rongtong_platform::problem::{Language, Problem, invalid_field, said};
 use rongtong_platform::store::cameras::CameraRow;
@@ -28,6 +29,10 @@ pub struct CameraBody {
     /// Stay connected also when nobody watches.
     keep: bool,
     disabled: bool,
+    /// What it is on.
+    kind: CameraKind,
+    /// Where it stands, as somebody set it.
+    place: Option<CameraPlace>,
     state: CameraState,
     /// Why it failed last: a code such as `auth_failed`, `unreachable`, `timeout`, `rubbish`.
     state_reason: Option<&'static str>,
@@ -58,6 +63,7 @@ pub struct BreakBody {
 impl CameraBody {
     pub fn new(row: CameraRow, status: Status, rooms: Vec<String>, language: reason::Language) -> Self {
         let failure = status.failure;
+        let place = CameraPlace::read(&row);
         Self {
             id: row.id,
             name: row.name,
@@ -67,6 +73,8 @@ impl CameraBody {
             transport: row.transport,
             keep: row.keep,
             disabled: row.disabled,
+            kind: CameraKind::read(&row.kind),
+            place,
             state: status.state,
             state_reason: failure.as_ref().map(|failure| failure.reason.code()),
             state_text: failure.as_ref().map(|failure| failure.reason.text(language)),
@@ -98,6 +106,9 @@ pub struct NewCamera {
     pub keep: bool,
     #[serde(default)]
     pub disabled: bool,
+    #[serde(default)]
+    pub kind: CameraKind,
+    pub place: Option<CameraPlace>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -116,10 +127,103 @@ pub struct CameraPatch {
     pub transport: Option<Transport>,
     pub keep: Option<bool>,
     pub disabled: Option<bool>,
+    pub kind: Option<CameraKind>,
+    /// Null takes it away.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<CameraPlace>)]
+    pub place: Option<Option<CameraPlace>>,
+}
+
+/// What a camera is on.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CameraKind {
+    /// A fixed camera.
+    #[default]
+    Camera,
+    /// 布控球
+    Dome,
+    /// 应急指挥车
+    CommandVehicle,
+    /// 应急监测车
+    MonitoringVehicle,
+    /// 移动单兵
+    Handheld,
+    /// 执法记录仪
+    BodyCamera,
+    /// 无人机
+    Drone,
+}
+
+impl CameraKind {
+    pub fn read(text: &str) -> Self {
+        DeviceKind::parse(text).unwrap_or_default().into()
+    }
+
+    pub fn as_str(self) -> &'static str {
+        DeviceKind::from(self).as_str()
+    }
+}
+
+impl From<DeviceKind> for CameraKind {
+    fn from(kind: DeviceKind) -> Self {
+        match kind {
+            DeviceKind::Camera => Self::Camera,
+            DeviceKind::Dome => Self::Dome,
+            DeviceKind::CommandVehicle => Self::CommandVehicle,
+            DeviceKind::MonitoringVehicle => Self::MonitoringVehicle,
+            DeviceKind::Handheld => Self::Handheld,
+            DeviceKind::BodyCamera => Self::BodyCamera,
+            DeviceKind::Drone => Self::Drone,
+        }
+    }
+}
+
+impl From<CameraKind> for DeviceKind {
+    fn from(kind: CameraKind) -> Self {
+        match kind {
+            CameraKind::Camera => Self::Camera,
+            CameraKind::Dome => Self::Dome,
+            CameraKind::CommandVehicle => Self::CommandVehicle,
+            CameraKind::MonitoringVehicle => Self::MonitoringVehicle,
+            CameraKind::Handheld => Self::Handheld,
+            CameraKind::BodyCamera => Self::BodyCamera,
+            CameraKind::Drone => Self::Drone,
+        }
+    }
+}
+
+/// Degrees, WGS 84.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CameraPlace {
+    #[schema(minimum = -180, maximum = 180)]
+    pub longitude: f64,
+    #[schema(minimum = -90, maximum = 90)]
+    pub latitude: f64,
+}
+
+impl CameraPlace {
+    pub fn read(row: &CameraRow) -> Option<Self> {
+        Some(Self { longitude: row.longitude?, latitude: row.latitude? })
+    }
+
+    pub fn checked(self) -> Result<Self, Problem> {
+        if (-180.0..=180.0).contains(&self.longitude) && (-90.0..=90.0).contains(&self.latitude) {
+            return Ok(self);
+        }
+        Err(invalid_field(
+            "place",
+            said(
+                "经度为 -180 至 180，纬度为 -90 至 90（度，WGS 84）。",
+                "A longitude is from -180 to 180 and a latitude from -90 to 90, in degrees of WGS 84.",
+            ),
+        ))
+    }
 }
 
 /// Tells null from absent.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 

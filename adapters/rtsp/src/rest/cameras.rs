@@ -1,6 +1,6 @@
 //! Cameras: list, add, read, change, remove.
 
-use super::body::{CameraBody, CameraPatch, NewCamera, address, bad_address, language, name_form};
+use super::body::{CameraBody, CameraPatch, CameraPlace, NewCamera, address, bad_address, language, name_form};
 use super::{CameraApi, no_such_camera};
 use crate::address::{AddressError, CameraUrl, check_credentials};
 use axum::extract::State;
@@ -123,6 +123,7 @@ pub(super) async fn create(
     let id = Uuid::now_v7().to_string();
     let (username, password) = credentials.map(|given| (given.username, given.password)).unwrap_or_default();
     let now = now_ms();
+    let place = body.place.map(CameraPlace::checked).transpose()?;
     let row = CameraRow {
         name: name_form(&body.name)?,
         url: url.as_str().to_owned(),
@@ -132,12 +133,16 @@ pub(super) async fn create(
         transport: body.transport.as_str().to_owned(),
         keep: body.keep,
         disabled: body.disabled,
+        kind: body.kind.as_str().to_owned(),
+        longitude: place.map(|place| place.longitude),
+        latitude: place.map(|place| place.latitude),
         created_at: now,
         updated_at: now,
         id,
     };
     cameras::insert(api.cameras.db(), row.clone()).await?;
     api.cameras.put(&row).await;
+    api.notices.look_anew();
     let detail = json!({ "name": row.name, "url": row.url, "transport": row.transport, "keep": row.keep });
     api.platform.record(principal.entry("camera.create", format!("camera:{}", row.id)).detail(detail)).await?;
     Ok((StatusCode::CREATED, Json(api.body(row, &headers).await?)))
@@ -187,13 +192,15 @@ pub(super) async fn change(
     let before = api.row(&id).await?;
     let detail = json!({
         "name": patch.name, "readdressed": patch.url.is_some(), "credentials": patch.username.is_some() || patch.password.is_some(),
-        "transport": patch.transport, "keep": patch.keep, "disabled": patch.disabled,
+        "transport": patch.transport, "keep": patch.keep, "disabled": patch.disabled, "kind": patch.kind,
+        "place": patch.place,
     });
     let row = changed(&api, before, patch)?;
     if !cameras::update(api.cameras.db(), row.clone()).await? {
         return Err(no_such_camera());
     }
     api.cameras.put(&row).await;
+    api.notices.look_anew();
     api.platform.record(principal.entry("camera.change", format!("camera:{id}")).detail(detail)).await?;
     Ok(Json(api.body(row, &headers).await?))
 }
@@ -246,6 +253,14 @@ fn changed(api: &CameraApi, before: CameraRow, patch: CameraPatch) -> Result<Cam
     row.transport = patch.transport.map_or(row.transport, |transport| transport.as_str().to_owned());
     row.keep = patch.keep.unwrap_or(row.keep);
     row.disabled = patch.disabled.unwrap_or(row.disabled);
+    if let Some(kind) = patch.kind {
+        row.kind = kind.as_str().to_owned();
+    }
+    if let Some(place) = patch.place {
+        let place = place.map(CameraPlace::checked).transpose()?;
+        row.longitude = place.map(|place| place.longitude);
+        row.latitude = place.map(|place| place.latitude);
+    }
     row.updated_at = now_ms();
     Ok(row)
 }
@@ -269,6 +284,7 @@ pub(super) async fn remove(
     let row = api.row(&id).await?;
     cameras::delete(api.cameras.db(), &id).await?;
     api.cameras.remove(&id).await;
+    api.notices.look_anew();
     let detail = json!({ "name": row.name, "url": row.url });
     api.platform.record(principal.entry("camera.remove", format!("camera:{id}")).detail(detail)).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -3,13 +3,17 @@
 //! Invariants: no answer carries a camera's password, nor a URL with credentials;
 //! whatever changes something is in the audit log.
 
+mod alarms;
 mod body;
 mod cameras;
+mod events;
+mod positions;
 mod rooms;
 mod talks;
 mod walls;
 mod watch;
 
+use crate::notices::Notices;
 use crate::service::{Cameras, Hold};
 use http::HeaderMap;
 use rongtong_media_core::ids::RoomName;
@@ -70,6 +74,7 @@ pub trait CameraRecorder: Send + Sync {
 pub struct CameraApi {
     pub platform: Arc<Platform>,
     pub cameras: Arc<Cameras>,
+    pub notices: Arc<Notices>,
     pub minter: Arc<dyn TokenMinter>,
     pub recorder: Arc<dyn CameraRecorder>,
 }
@@ -86,6 +91,15 @@ pub fn routes(api: Arc<CameraApi>) -> OpenApiRouter {
         .routes(routes!(rooms::take_out))
         .routes(routes!(talks::list, talks::begin))
         .routes(routes!(talks::read, talks::end))
+        .routes(routes!(alarms::list))
+        .routes(routes!(alarms::summary))
+        .routes(routes!(alarms::handle))
+        .routes(routes!(alarms::read))
+        .routes(routes!(events::listen))
+        .routes(routes!(positions::list))
+        .routes(routes!(positions::track))
+        .routes(routes!(positions::map))
+        .routes(routes!(positions::tile))
         .routes(routes!(walls::list, walls::create))
         .routes(routes!(walls::change, walls::remove))
         .routes(routes!(walls::view))

@@ -5,6 +5,7 @@ mod coded;
 mod demand;
 mod faults;
 mod media;
+mod notices;
 mod quirks_audio;
 mod quirks_change;
 mod quirks_describe;

@@ -3,9 +3,12 @@
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{Request, StatusCode};
 use rongtong_media_core::audio::g711::Law;
-use rongtong_media_core::device::{Answer, DeviceFailure, DeviceReason, DeviceSession, DeviceSpeech, Opener};
+use rongtong_media_core::device::{
+    Answer, DeviceFailure, DeviceNotice, DeviceReason, DeviceSession, DeviceSpeech, Opener,
+};
 use rongtong_media_core::ids::RoomName;
 use rongtong_media_core::media::Kind;
 use rongtong_media_core::room::{
@@ -15,6 +18,7 @@ use rongtong_platform::Platform;
 use rongtong_platform::bootstrap::Bootstrap;
 use rongtong_platform::config::Config;
 use rongtong_platform::problem::Problem;
+use rongtong_rtsp::notices::Notices;
 use rongtong_rtsp::rest::{CameraApi, CameraRecorder, CameraRecording, PreviewRequest, PreviewToken, TokenMinter};
 use rongtong_rtsp::{Cameras, CamerasConfig, Hold};
 use serde_json::{Value, json};
@@ -34,6 +38,9 @@ pub struct Site {
     pub platform: Arc<Platform>,
     pub rooms: Arc<Rooms>,
     pub cameras: Arc<Cameras>,
+    pub notices: Arc<Notices>,
+    /// As devices tell something.
+    pub tell: mpsc::Sender<DeviceNotice>,
     pub ears: Ears,
     pub recorder: Arc<Recorder>,
     app: axum::Router,
@@ -161,6 +168,10 @@ impl CameraRecorder for Recorder {
 impl Site {
     /// Opens a data folder (again), as a start of the server does. Times are short.
     pub async fn open(dir: &Path) -> Self {
+        Self::open_with(dir, |_| {}).await
+    }
+
+    pub async fn open_with(dir: &Path, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.data.dir = dir.join("data");
         config.security.password_rounds = 20;
@@ -169,6 +180,7 @@ impl Site {
         config.rtsp.backoff_first_ms = 200;
         config.rtsp.backoff_max_ms = 800;
         config.rtsp.linger_seconds = 1;
+        change(&mut config);
         let opened = Bootstrap::open(&config).await.unwrap();
         let platform = opened.platform.clone();
         rongtong_rtsp::upkeep::seal_addresses(&platform).await.unwrap();
@@ -186,9 +198,16 @@ impl Site {
         let running = cameras.clone();
         tokio::spawn(async move { running.run().await.unwrap() });
         let recorder = Arc::new(Recorder::default());
+        let notices = Notices::open(platform.db.clone(), 180, 30).await.unwrap();
+        let (tell, told) = mpsc::channel(64);
+        tokio::spawn({
+            let notices = notices.clone();
+            async move { notices.run(told).await }
+        });
         let api = CameraApi {
             platform: platform.clone(),
             cameras: cameras.clone(),
+            notices: notices.clone(),
             minter: Arc::new(Minter),
             recorder: recorder.clone(),
         };
@@ -197,7 +216,7 @@ impl Site {
             .nest("/api/v1", platform_routes.merge(rongtong_rtsp::rest::routes(Arc::new(api))))
             .split_for_parts();
         let app = rongtong_platform::web::stack(router, platform.clone());
-        let mut site = Self { platform, rooms, cameras, ears, recorder, app, token: String::new() };
+        let mut site = Self { platform, rooms, cameras, notices, tell, ears, recorder, app, token: String::new() };
         const PASSWORD: &str = "Correct-Horse-1";
         let password = opened.first_sign_in.map_or(PASSWORD.to_owned(), |first| first.password);
         let signed_in = site.call("POST", "/session", json!({ "account": "admin", "password": password })).await.1;
@@ -212,6 +231,30 @@ impl Site {
     /// A request to `/api/v1` by the administrator; a null body is none.
     pub async fn call(&self, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
         self.call_as(&self.token, method, path, body).await
+    }
+
+    /// What a server-sent stream says first, within a time: events with their data.
+    pub async fn listen(&self, path: &str, count: usize) -> Vec<(String, Value)> {
+        let request = Request::builder().uri(format!("/api/v1{path}")).header("accept-language", "en");
+        let mut request =
+            request.header("authorization", format!("Bearer {}", self.token)).body(Body::empty()).unwrap();
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5000))));
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut chunks = response.into_body().into_data_stream();
+        let (mut text, mut events) = (String::new(), Vec::new());
+        while events.len() < count {
+            let chunk = tokio::time::timeout(Duration::from_secs(10), chunks.next()).await.expect("an event");
+            text.push_str(std::str::from_utf8(&chunk.expect("the stream goes on").unwrap()).unwrap());
+            while let Some((event, rest)) = text.split_once("\n\n") {
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+                if let (Some(name), Some(data)) = (field("event:"), field("data:")) {
+                    events.push((name.to_owned(), serde_json::from_str(data).unwrap()));
+                }
+                text = rest.to_owned();
+            }
+        }
+        events
     }
 
     pub async fn call_as(&self, token: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {

@@ -110,4 +110,10 @@ function ring() {
   tell('alarm', alarms[0])
 }
 process.on('SIGUSR2', ring)
+// The streams end on SIGHUP, and an alarm comes that none of them tells.
+process.on('SIGHUP', () => {
+  for (const response of streams) response.end()
+  streams.clear()
+  ring()
+})
 if (!EMPTY) setInterval(ring, Number(process.env.MOCK_ALARM_S ?? 20) * 1000).unref()

@@ -16,6 +16,8 @@ const KEPT = 200
 const SUMMARY_MS = 400
 const PLACES_MS = 250
 const LONGEST_WAIT_MS = 30_000
+/** A connection that died without a word is not noticed: ask now and then all the same. */
+const CHECK_MS = 60_000
 
 type Listener = (alarm: Alarm, fresh: boolean) => void
 
@@ -48,7 +50,6 @@ export const useEvents = defineStore('events', () => {
 
   function open(): void {
     close()
-    opened = false
     source = new EventSource(EVENTS_URL)
     source.onopen = () => {
       connected.value = true
@@ -190,7 +191,8 @@ export const useEvents = defineStore('events', () => {
     clearTimeout(placesTimer)
     clearTimeout(summaryTimer)
     placesTimer = summaryTimer = undefined
-    known = wantPlaces = false
+    known = opened = wantPlaces = false
+    wait = 1000
     news = []
     summary.value = { open: 0, levels: [0, 0, 0, 0] }
     recent.value = []
@@ -199,6 +201,9 @@ export const useEvents = defineStore('events', () => {
     placesLoaded.value = false
     placesProblem.value = null
   }
+
+  setInterval(() => session.person && !document.hidden && void refetch(), CHECK_MS)
+  window.addEventListener('online', () => session.person && open())
 
   watch(
     () => session.person?.id,

@@ -1,6 +1,8 @@
 //! A device of GB/T 28181 that is not ours (the crate `gb28181-rs`), for tests of the whole server:
 //! `gb28181_device CONFIG.toml PICTURES.ts [RECORDINGS]`. It plays the pictures again and again until it is ended, and says on
-//! standard output what it is told to do. What it is spoken to goes, as A-law, into the file that `HEARD` names.
+//! standard output what it is told to do. What it is spoken to goes, as A-law, into the file that `HEARD` names. With
+//! `MOVES=longitude,latitude` it goes east from there by a metre or so each time that it tells where it is, and raises an
+//! alarm every two seconds.
 
 #[path = "../tests/it/frames.rs"]
 mod frames;
@@ -10,8 +12,10 @@ use gb28181_rs::config::Gb28181Config;
 use gb28181_rs::manscdp::PtzCommand;
 use gb28181_rs::mock::MockFrameHub;
 use gb28181_rs::server::{DeviceControlHandler, Gb28181Server};
+use gb28181_rs::subscribe::{MobilePositionSource, PositionReport};
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Writes orders down.
@@ -24,6 +28,33 @@ impl DeviceControlHandler for Told {
 
     fn on_force_iframe(&self) {
         println!("keyframe");
+    }
+}
+
+/// Goes east.
+struct Walk {
+    from: (f64, f64),
+    steps: AtomicU32,
+}
+
+/// The time of the platform's devices, as they write it.
+fn local_time() -> String {
+    let now = time::OffsetDateTime::now_utc() + time::Duration::hours(8);
+    let (date, hour, minute, second) = (now.date(), now.hour(), now.minute(), now.second());
+    format!("{date}T{hour:02}:{minute:02}:{second:02}")
+}
+
+impl MobilePositionSource for Walk {
+    fn current_position(&self) -> Option<PositionReport> {
+        let step = f64::from(self.steps.fetch_add(1, Ordering::Relaxed));
+        Some(PositionReport {
+            time: local_time(),
+            longitude: format!("{:.5}", self.from.0 + step * 1e-5),
+            latitude: format!("{:.5}", self.from.1),
+            speed: "3.6".to_owned(),
+            direction: "90".to_owned(),
+            altitude: "5".to_owned(),
+        })
     }
 }
 
@@ -45,6 +76,21 @@ async fn main() {
         server = server.with_audio_sink(Arc::new(move |law: &[u8], _ssrc: u32| {
             let _ = (&file).write_all(law);
         }));
+    }
+    let moves = std::env::var("MOVES").ok();
+    let from = moves.as_deref().and_then(|text| text.split_once(','));
+    if let Some((longitude, latitude)) = from.and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?))) {
+        server =
+            server.with_position_source(Some(Arc::new(Walk { from: (longitude, latitude), steps: AtomicU32::new(0) })));
+    }
+    let notifier = server.device_notifier();
+    if moves.is_some() {
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                notifier.send_alarm("2", "5", &local_time(), "2", "有人经过");
+            }
+        });
     }
     let _running = server.spawn().await.expect("a device");
     let pictures = frames::pictures_of(&stream);

@@ -47,6 +47,10 @@ class Api:
             assert answer.status == status if status else answer.status < 300, f"{method} {path}: {answer.status} {await answer.text()}"
             return await answer.json() if answer.content_type.endswith("json") else None
 
+    def stream(self, path: str):
+        """An answer that is read as it comes."""
+        return self.session.get(self.url + path, headers=self._headers())
+
     async def file(self, path: str):
         async with self.session.get(self.url + path, headers=self._headers()) as answer:
             assert answer.status == 200, f"{path}: {answer.status}"

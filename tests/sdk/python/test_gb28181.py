@@ -4,6 +4,7 @@ import array
 import asyncio
 import contextlib
 import datetime
+import json
 import math
 import os
 import pathlib
@@ -17,6 +18,7 @@ from meeting import until
 from rest import Api
 
 DEVICE = "34020000001320000001"
+MOBILE = "34020000001380000009"
 PASSWORD = "gate-secret-1"
 PLAYER = pathlib.Path(BINARY or "/").parent / "examples" / "gb28181_device"
 
@@ -24,19 +26,20 @@ PLAYER = pathlib.Path(BINARY or "/").parent / "examples" / "gb28181_device"
 class Device:
     """The program `gb28181_device`, with what it says."""
 
-    async def start(self, folder: pathlib.Path, sip: int, recordings: pathlib.Path | None = None, heard: pathlib.Path | None = None):
+    async def start(self, folder: pathlib.Path, sip: int, recordings: pathlib.Path | None = None, heard: pathlib.Path | None = None, moves: str | None = None):
         stream = folder / "pictures.ts"
         source = "testsrc2=s=640x360:r=25:d=4"
         encode = "-c:v libx264 -preset ultrafast -g 50 -bf 0 -pix_fmt yuv420p -f mpegts".split()
         made = await asyncio.create_subprocess_exec("ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", source, *encode, stream)
         assert await made.wait() == 0
         config = folder / "device.toml"
+        code = MOBILE if moves else DEVICE
         config.write_text(
             f"""
 platform_sip_address = "127.0.0.1"
 platform_sip_port = {sip}
-device_id = "{DEVICE}"
-channel_id = "{DEVICE}"
+device_id = "{code}"
+channel_id = "{code}"
 sip_domain = "3402000000"
 password = "{PASSWORD}"
 local_sip_port = {free_port()}
@@ -50,7 +53,7 @@ protocol_version = "3.0"
         with open(self.said, "wb") as log:
             shelf = [recordings] if recordings else []
             # Its clock shows the time of the platform's devices.
-            clock = {**os.environ, "TZ": "CST-8", **({"HEARD": str(heard)} if heard else {})}
+            clock = {**os.environ, "TZ": "CST-8", **({"HEARD": str(heard)} if heard else {}), **({"MOVES": moves} if moves else {})}
             self.process = await asyncio.create_subprocess_exec(PLAYER, config, stream, *shelf, stdout=log, stderr=log, env=clock)
         return self
 
@@ -422,6 +425,76 @@ def test_a_device_has_a_password_and_a_name_of_its_own_and_is_remembered(tmp_pat
         finally:
             if device:
                 await device.end()
+            machine.terminate()
+
+    run(story())
+
+
+async def listen(api: Api, count: int) -> list:
+    """The first events of the server-sent stream, with their data."""
+    events, name = [], ""
+    async with api.stream("/events") as answer:
+        assert answer.status == 200 and answer.content_type == "text/event-stream", answer
+        async for line in answer.content:
+            field, _, value = line.decode().strip().partition(":")
+            if field == "event":
+                name = value.strip()
+            elif field == "data":
+                events.append((name, json.loads(value)))
+                if len(events) == count:
+                    return events
+    return events
+
+
+@IS_BUILT
+def test_a_body_camera_tells_where_it_is_and_raises_alarms(tmp_path, run):
+    sip = free_port()
+    machine = Machine(tmp_path, after=gate(sip) + "position_seconds = 1\n")
+
+    async def story():
+        await machine.start()
+        device = await Device().start(tmp_path, sip, moves="117.2,39.12")
+        try:
+            async with Api(machine, tmp_path) as api:
+                known = await registered(api)
+                assert known[0]["code"] == MOBILE
+                url = next(found["url"] for found in (await api("GET", f"/gb28181/devices/{MOBILE}"))["channels"] if found["url"])
+                camera = (await api("POST", "/cameras", name="单兵一号", url=url, kind="handheld"))["id"]
+                began = time.time()
+                events = await asyncio.wait_for(listen(api, 8), 30)
+                print(f"8 events in {time.time() - began:.1f} s: {[name for name, _ in events]}")
+                moved = [data for name, data in events if name == "position"]
+                assert len(moved) >= 2 and moved[-1]["longitude"] > moved[0]["longitude"] >= 117.2, moved
+                assert moved[0]["camera_id"] == camera and moved[0]["kind"] == "handheld" and moved[0]["speed"] == 3.6
+                raised = [data for name, data in events if name.startswith("alarm")]
+                assert raised and raised[0]["camera_id"] == camera and raised[0]["description"] == "有人经过", events
+                assert (raised[0]["level"], raised[0]["cause"], raised[0]["kind"]) == (2, "video", "motion"), raised[0]
+
+                # Equal ones are one, and are counted.
+                await asyncio.sleep(5)
+                alarms = (await api("GET", "/alarms?state=open"))["items"]
+                assert len(alarms) == 1 and alarms[0]["count"] >= 3, alarms
+                off = datetime.datetime.now(datetime.timezone.utc) - datetime.datetime.fromisoformat(alarms[0]["at"])
+                assert off.total_seconds() < 60, alarms
+                assert await api("POST", "/alarms/handle", ids=[alarms[0]["id"]], note="已核实") == {"handled": 1}
+                places = (await api("GET", "/positions"))["items"]
+                assert [(place["device"], place["name"], place["online"]) for place in places] == [(MOBILE, "单兵一号", True)]
+                way = await api("GET", f"/positions/track?source=gb28181&device={MOBILE}")
+                east = [point["longitude"] for point in way["items"]]
+                assert len(east) >= 4 and east == sorted(east), way
+
+                # All of it is there after a restart.
+                await device.end()
+                machine.terminate()
+                await machine.start()
+                async with Api(machine, tmp_path, again=True) as again:
+                    assert [place["device"] for place in (await again("GET", "/positions"))["items"]] == [MOBILE]
+                    handled = (await again("GET", "/alarms?state=handled"))["items"]
+                    assert [(alarm["note"], alarm["handled_by"] != "") for alarm in handled] == [("已核实", True)]
+                    later = await again("GET", f"/positions/track?source=gb28181&device={MOBILE}")
+                    assert len(later["items"]) >= len(east)
+        finally:
+            await device.end()
             machine.terminate()
 
     run(story())

@@ -8,14 +8,21 @@ import type {
   CameraDraft,
   CameraTest,
   CodecPolicy,
+  GbBasics,
+  GbConfig,
+  GbControl,
   GbDevice,
   GbDeviceDetail,
   GbPlayback,
+  GbPreset,
   GbRecordings,
+  GbStatus,
   MapSettings,
   Page,
   Person,
   Place,
+  PtzLease,
+  Push,
   Recording,
   Role,
   Room,
@@ -63,6 +70,8 @@ export const rooms = {
   record: (name: string) => post<Recording>(`/rooms/${e(name)}/recordings`),
 }
 
+const channelOf = (code: string, channel: string) => `/gb28181/devices/${e(code)}/channels/${e(channel)}`
+
 /** Devices that registered by GB/T 28181. */
 export const gb28181 = {
   devices: () => get<GbDevice[]>('/gb28181/devices'),
@@ -72,15 +81,32 @@ export const gb28181 = {
   forget: (code: string) => del(`/gb28181/devices/${e(code)}`),
   refresh: (code: string) => post<void>(`/gb28181/devices/${e(code)}/refresh`),
   ptz: (code: string, channel: string, order: Record<string, unknown>) =>
-    post<void>(`/gb28181/devices/${e(code)}/channels/${e(channel)}/ptz`, order),
+    post<void>(`${channelOf(code, channel)}/ptz`, order),
+  lease: (code: string, channel: string) => get<PtzLease>(`${channelOf(code, channel)}/ptz/lease`),
+  pin: (code: string, channel: string, minutes: number) => put<PtzLease>(`${channelOf(code, channel)}/ptz/lease`, { minutes }),
+  release: (code: string, channel: string) => del(`${channelOf(code, channel)}/ptz/lease`),
+  control: (code: string, channel: string, order: GbControl) => post<void>(`${channelOf(code, channel)}/controls`, order),
+  presets: (code: string, channel: string) => get<{ items: GbPreset[] }>(`${channelOf(code, channel)}/presets`),
+  status: (code: string, channel: string) => get<GbStatus>(`${channelOf(code, channel)}/status`),
+  config: (code: string) => get<GbConfig>(`/gb28181/devices/${e(code)}/config`),
+  configure: (code: string, change: { [K in keyof GbBasics]?: NonNullable<GbBasics[K]> }) => patch<void>(`/gb28181/devices/${e(code)}/config`, change),
   recordings: (code: string, channel: string, from: string, to: string) =>
-    get<GbRecordings>(`/gb28181/devices/${e(code)}/channels/${e(channel)}/recordings`, { from, to }),
+    get<GbRecordings>(`${channelOf(code, channel)}/recordings`, { from, to }),
   play: (code: string, channel: string, from: string, to: string) =>
-    post<GbPlayback>(`/gb28181/devices/${e(code)}/channels/${e(channel)}/playbacks`, { from, to }),
+    post<GbPlayback>(`${channelOf(code, channel)}/playbacks`, { from, to }),
   playback: (id: string) => get<GbPlayback>(`/gb28181/playbacks/${e(id)}`),
   steerPlayback: (id: string, order: { paused?: boolean; speed?: number; position?: string }) =>
     patch<GbPlayback>(`/gb28181/playbacks/${e(id)}`, order),
   endPlayback: (id: string) => del(`/gb28181/playbacks/${e(id)}`),
+}
+
+/** Streams that encoders, drones and other servers push. */
+export const pushes = {
+  list: () => get<Push[]>('/pushes'),
+  create: (name: string) => post<Push>('/pushes', { name }),
+  rename: (id: string, name: string) => patch<Push>(`/pushes/${e(id)}`, { name }),
+  remove: (id: string) => del(`/pushes/${e(id)}`),
+  newKey: (id: string) => post<Push>(`/pushes/${e(id)}/key`),
 }
 
 export const cameras = {

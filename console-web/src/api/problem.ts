@@ -14,6 +14,8 @@ export class Problem extends Error {
     readonly errors: FieldError[] = [],
     /** Seconds, when the server says when to try again. */
     readonly retryAfter: number | null = null,
+    /** Whatever else this kind of problem says. */
+    readonly more: Readonly<Record<string, unknown>> = {},
   ) {
     super(detail || title || code)
     this.name = 'Problem'
@@ -47,6 +49,7 @@ export function parseProblem(status: number, body: unknown, retryAfterHeader?: s
     text(raw.trace_id),
     errors,
     Number.isFinite(seconds) && seconds >= 0 ? Math.ceil(seconds) : null,
+    raw,
   )
 }
 

@@ -209,6 +209,88 @@ export interface GbPlayback {
   detail: string | null
 }
 
+/** Who steers a channel; nobody without `held_by`. */
+export interface PtzLease {
+  held_by: string | null
+  by_me: boolean
+  until: string | null
+  /** Held until then even without orders. */
+  pinned: boolean
+  /** The caller may take it over. */
+  may_take: boolean
+}
+
+export interface GbPreset {
+  preset: number
+  name: string
+}
+
+export type Duty = 'on' | 'off' | 'alarm' | 'unknown'
+
+/** What a device says of itself; null for what it does not say. */
+export interface GbStatus {
+  online: boolean
+  working: boolean | null
+  encoding: boolean | null
+  recording: boolean | null
+  /** The device's clock, and how far it is ahead of the server's. */
+  time: string | null
+  clock_off_seconds: number | null
+  alarms: { channel: string; duty: Duty }[]
+}
+
+export interface GbBasics {
+  name: string | null
+  expires: number | null
+  keepalive_seconds: number | null
+  keepalive_misses: number | null
+}
+
+export interface GbConfig extends GbBasics {
+  /** All that the device told, in its own words. */
+  sections: Record<string, Record<string, string>>
+}
+
+/** A box on the picture as it is shown, in px. */
+export interface ZoomOrder {
+  action: 'zoom_in' | 'zoom_out'
+  width: number
+  height: number
+  /** The centre of the box. */
+  x: number
+  y: number
+  box_width: number
+  box_height: number
+}
+
+export type GbControl =
+  | { action: 'guard' | 'unguard' | 'alarm_reset' | 'record' | 'record_stop' | 'reboot' | 'keyframe' }
+  | { action: 'home'; enabled: boolean; preset?: number; seconds?: number }
+  | ZoomOrder
+
+/** A stream that others may push. */
+export interface Push {
+  id: string
+  name: string
+  /** What makes it a camera. */
+  url: string
+  /** Null for who may not manage cameras; each null where the server does not listen, or its key cannot be read. */
+  addresses: { rtmp: string | null; rtmps: string | null } | null
+  live: {
+    protocol: string
+    peer: string | null
+    video: string | null
+    width: number | null
+    height: number | null
+    audio: string | null
+    kbit_per_second: number
+    since: string
+    dropped: number
+  } | null
+  created_at: string
+  updated_at: string
+}
+
 export interface CameraDraft {
   name: string
   url: string

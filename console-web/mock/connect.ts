@@ -24,6 +24,7 @@ const NAMES = ['李建国', '王秀英', '张伟(前指)', '东门枪机', '刘�
 export async function connectRoom(room: Room, token: RoomToken): Promise<void> {
   const count = Number(new URLSearchParams(location.search).get('n') ?? 9)
   const preview = token.room.startsWith('cam-')
+  const wall = token.room.startsWith('wall-')
   await room.simulateParticipants({ publish: { audio: !preview, video: !preview }, participants: { count: preview ? 2 : count, video: true, audio: true, aspectRatios: [1.78] } })
   // Subscribed tracks turn up a moment later.
   await new Promise((resolve) => setTimeout(resolve, 600))
@@ -33,6 +34,7 @@ export async function connectRoom(room: Room, token: RoomToken): Promise<void> {
     const name = preview ? '东门枪机' : NAMES[index % NAMES.length]!
     const silent = { 3: 'failed', 5: 'live' }[index]
     if (preview) dress(person, name, 'camera:c1', { 'rongtong.kind': 'camera', 'rongtong.state': 'live' })
+    else if (wall) dress(person, `摄像机 ${index}`, `camera:${['c7', 'c9', 'c1', 'c4'][index] ?? index}`, { 'rongtong.kind': 'camera', 'rongtong.state': 'live' })
     else if (name === '东门枪机') dress(person, name, 'camera:c1', { 'rongtong.kind': 'camera', 'rongtong.state': 'live' })
     else if (name === '北侧球机') dress(person, name, 'camera:c2', { 'rongtong.kind': 'camera', 'rongtong.state': 'failed', 'rongtong.reason': '连接 192.168.1.64:554 超时,请检查电源和网线' })
     else dress(person, name, null)

@@ -6,6 +6,7 @@ import { createServer } from 'node:http'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { alarmRoute, mapSettings, positionRoute, stream } from './events.mjs'
+import { gbRoute, pushRoute } from './gb.mjs'
 import { audit, cameras, people, recordings, rooms, testResult, tracksOf } from './data.mjs'
 
 const HERE = dirname(fileURLToPath(import.meta.url))
@@ -49,6 +50,8 @@ function route(method, path, body, query) {
   if (a === 'rooms') return roomRoute(method, b, c, d, body)
   if (a === 'cameras') return cameraRoute(method, b, c, body)
   if (a === 'alarms') return alarmRoute(method, b, body, query, session.name) ?? problem(404, 'not_found', '没有这条告警。')
+  if (a === 'gb28181') return gbRoute(method, path, body, session.name, problem) ?? problem(404, 'not_found', '没有这个地址。')
+  if (a === 'pushes') return pushRoute(method, b, c, body, problem)
   if (a === 'positions') return positionRoute(b, query)
   if (a === 'map') return mapSettings()
   if (a === 'walls') return b === 'view' ? (method === 'PUT' ? { status: 204 } : { token: 'x', url: 'ws://mock', room: 'wall-1' }) : []

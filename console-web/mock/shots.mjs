@@ -26,6 +26,63 @@ const PAGES = {
     await page.getByTestId('camera-preview').first().click()
     await page.waitForTimeout(1500)
   }],
+  steer: ['/cameras', async (page) => {
+    await page.locator('tr, li').filter({ has: page.locator('[data-camera=c7]') }).getByTestId('camera-preview').click()
+    await page.waitForTimeout(1800)
+  }],
+  steermine: ['/cameras', async (page) => {
+    await PAGES.steer[1](page)
+    await page.getByTestId('ptz-pin').click()
+    await page.getByTestId('ptz-pin-15').click()
+    await page.waitForTimeout(700)
+  }],
+  devicemenu: ['/cameras', async (page) => {
+    await PAGES.steer[1](page)
+    await page.getByTestId('device-menu').click()
+  }],
+  devicestatus: ['/cameras', async (page) => {
+    await PAGES.devicemenu[1](page)
+    await page.getByTestId('device-status').click()
+    await page.waitForTimeout(600)
+  }],
+  devicehome: ['/cameras', async (page) => {
+    await PAGES.devicemenu[1](page)
+    await page.getByTestId('device-home').click()
+    await page.waitForTimeout(600)
+  }],
+  zoombox: ['/cameras', async (page) => {
+    await PAGES.steer[1](page)
+    await page.getByTestId('preview-zoom').click()
+    const box = await page.getByTestId('zoombox').boundingBox()
+    await page.mouse.move(box.x + box.width * 0.6, box.y + box.height * 0.7)
+    await page.mouse.down()
+    await page.mouse.move(box.x + box.width * 0.35, box.y + box.height * 0.4, { steps: 4 })
+  }],
+  wallsteer: ['/wall', async (page) => {
+    await page.getByTestId('pane-ptz').click()
+    await page.waitForTimeout(800)
+  }],
+  wallzoom: ['/wall', async (page) => {
+    await PAGES.wallsteer[1](page)
+    await page.getByTestId('wall-zoom').click()
+    const box = await page.getByTestId('zoombox').boundingBox()
+    await page.mouse.move(box.x + box.width * 0.3, box.y + box.height * 0.35)
+    await page.mouse.down()
+    await page.mouse.move(box.x + box.width * 0.6, box.y + box.height * 0.75, { steps: 4 })
+  }],
+  devices: ['/cameras', (page) => page.getByTestId('gb-open').click()],
+  deviceconfig: ['/cameras', async (page) => {
+    await page.getByTestId('gb-open').click()
+    await page.getByTestId('gb-settings').click()
+    await page.getByRole('tab').nth(1).click()
+    await page.waitForTimeout(500)
+    await page.getByTestId('config-raw').locator('button').first().click()
+  }],
+  pushes: ['/cameras', (page) => page.getByTestId('push-open').click()],
+  pushidle: ['/cameras', async (page) => {
+    await page.getByTestId('push-open').click()
+    await page.getByTestId('push-item').nth(2).click()
+  }],
   alarms: ['/alarms?state=all'],
   alarmcards: ['/alarms', (page) => page.waitForTimeout(9000)],
   wallcards: ['/wall', (page) => page.waitForTimeout(9000)],
@@ -80,6 +137,8 @@ for (const [size, [width, height]] of Object.entries(SIZES)) {
     if (!pick(['light', 'dark'], theme)) continue
     const context = await browser.newContext({ viewport: { width, height }, hasTouch: size === 'hand', isMobile: size === 'hand', locale: 'zh-CN' })
     await context.addInitScript(([look, language]) => {
+      const slots = [['c7'], ['c9'], ['c1'], ['c4']].map((cameras) => ({ cameras, seconds: 15, fit: 'fit' }))
+      localStorage.setItem('rongtong.wall.p1', localStorage.getItem('rongtong.wall.p1') ?? JSON.stringify({ id: null, panes: 4, slots }))
       localStorage.setItem('rongtong.theme.desk', look)
       localStorage.setItem('rongtong.theme.wall', look)
       localStorage.setItem('rongtong.locale', language)

@@ -79,7 +79,7 @@ const en: Messages = {
     pollTitle: 'Whole wall takes turns', pollText: '{n} cameras are spread over {panes} panes; what is on them is replaced.', pollEach: 'Up to {n} take turns on each pane', pollStart: 'Start',
     meetingTitle: 'Bring “{name}” into a meeting', bring: 'Bring in', meetingNone: 'No open room', meetingNoneHint: 'Create a room on the rooms page first.', meetingDone: '“{name}” is in “{room}”', toRooms: 'To rooms', people: '{n} in the room',
     lost: 'Connection lost, reconnecting…', noCamera: 'The camera was deleted', noCameraHint: 'Take it off, or put another one here', disabled: 'The camera is disabled', keys: 'Keyboard shortcuts',
-    key: { full: 'Full screen', solo: 'One pane in full / back', del: 'Take off the chosen pane', snap: 'Snapshot', turns: 'Pause / continue turns', list: 'Show / fold the list', move: 'Choose another pane', help: 'Show shortcuts', esc: 'Back to all panes' },
+    key: { full: 'Full screen', solo: 'One pane in full / back', del: 'Take off the chosen pane', snap: 'Snapshot', turns: 'Pause / continue turns', list: 'Show / fold the list', zoom: 'Zoom by a box', move: 'Choose another pane', help: 'Show shortcuts', esc: 'Back to all panes' },
   },
   kinds: { camera: 'Fixed camera', dome: 'Deployable dome', command_vehicle: 'Command vehicle', monitoring_vehicle: 'Monitoring vehicle', handheld: 'Handheld', body_camera: 'Body camera', drone: 'Drone' },
   alarms: {
@@ -105,6 +105,31 @@ const en: Messages = {
   ptz: {
     title: 'PTZ', up: 'Up', down: 'Down', left: 'Left', right: 'Right', upLeft: 'Up left', upRight: 'Up right', downLeft: 'Down left', downRight: 'Down right',
     in: 'Zoom in', out: 'Zoom out', speed: 'Speed', preset: 'Preset', call: 'Go', set: 'Set',
+    presets: 'Presets', presetNo: 'Preset {n}', presetsUnknown: 'The device lists none; go by number', called: 'Going to {name}', setTitle: 'Set preset', setText: 'What is seen now becomes {name}; the place it had is replaced.', setDone: '{name} is set',
+    deleteTitle: 'Delete preset', deleteText: '{name} is deleted on the device. This cannot be undone.', deleteDone: '{name} is deleted',
+    nobody: 'Nobody steers', me: 'You steer', other: '{name} steers', someone: 'Somebody', leftTime: '{time} left', pinned: 'Pinned', pin: 'Pin', pinFor: 'Pin for {n} minutes', pinHint: 'Nobody else can steer meanwhile, unless one of higher rank takes over', release: 'Release', take: 'Take over', takeHint: 'Take it over from {name} for 1 minute; what they do stops',
+    wait: 'It is free 15 seconds after the last order', waitPinned: 'It is pinned; ask for it to be released',
+  },
+  device: {
+    menu: 'Device', done: 'The device has done it: {what}', status: 'Status',
+    guard: 'Arm', unguard: 'Disarm', alarm_reset: 'Reset alarm', record: 'Record on the device', record_stop: 'Stop recording there', keyframe: 'Force a key frame', reboot: 'Reboot', home: 'Home position',
+    rebootText: '{name} reboots. None of its channels has a picture meanwhile, usually for 1 to 3 minutes.',
+    homeTitle: 'Home position', homeHint: 'When nobody has steered for a while, it goes back to a preset.', homeOn: 'Go back by itself', homePreset: 'To', homeAfter: 'After', seconds: 's', homeDone: 'Home position is set', homeOff: 'Home position is off',
+    loading: 'Asking the device…', online: 'Online', working: 'Works', encoding: 'Encodes', recording: 'Records itself', clock: 'Its clock', alarms: 'Alarm channels', on: 'Fine', off: 'Faulty', yes: 'Yes', no: 'No', unknown: 'Not told', offline: 'Offline', connection: 'Connection',
+    clockRight: 'As the server’s', clockFast: '{by} fast', clockSlow: '{by} slow', clockHint: 'With a wrong clock recordings are hard to find; see to the time settings of the device.', duty: { on: 'Armed', off: 'Disarmed', alarm: 'Alarm', unknown: 'Unknown' }, noAlarms: 'No alarm channels',
+    tabRegister: 'Registration', tabConfig: 'Parameters', name: 'Device name', expires: 'Registration lasts (s)', keepalive: 'Keep-alive every (s)', misses: 'Keep-alives missed', notTold: 'Not told', configHint: 'Written to the device, which may register anew. What is empty stays as it is.', configSaved: 'Written to the device', raw: 'All that the device told', noRaw: 'The device told nothing else', range: '{least} to {most}',
+  },
+  zoombox: {
+    title: 'Zoom by a box', enter: 'Box zoom', leave: 'Leave box zoom', hint: 'Draw left to right to zoom in, right to left to zoom out', hintKeys: 'Arrows move, Shift + arrows resize, Enter zooms in, Shift + Enter out, Esc leaves', zoom_in: 'Zoom in', zoom_out: 'Zoom out', sent: 'Sent; the picture follows', area: 'Box zoom. Arrows move the box, Shift with arrows resizes it, Enter zooms in, Shift with Enter zooms out, Escape leaves', noPicture: 'There is no picture to draw on yet',
+  },
+  push: {
+    title: 'Pushed streams', create: 'New stream', name: 'Name', nameHint: 'Such as: Drone M30-2', created: '“{name}” is there: give its address to the device', empty: 'No streams yet', emptyHint: 'Give an encoder, a drone or OBS an address to push to; what it pushes is a camera.',
+    how: 'How to push', howObs: 'OBS: Settings → Stream → Service “Custom”, then the server and the stream key below.', howDrone: 'Drone apps: choose RTMP or a custom live platform, and enter the full address.', howEncoder: 'Best with H.264 (a key frame every 2 seconds) and AAC or G.711.',
+    live: 'Being pushed', idle: 'Nobody pushes', since: 'Since {time}', from: 'From {peer}', video: 'Video', audio: 'Audio', rate: 'Bitrate', protocol: 'Protocol', noVideo: 'No picture yet', noAudio: 'No sound', dropped: '{n} frames dropped',
+    full: 'Full address', server: 'Server', key: 'Stream key', secret: 'The key is as good as a password: whoever has it can push.', show: 'Show', hide: 'Hide', noRtmps: 'For encrypted RTMPS, set tls_listen under [rtmp] of the configuration.',
+    off: 'RTMP is switched off', offHint: 'Set enabled = true under [rtmp] of the configuration and restart the server; the address appears here.', keyLost: 'Its key cannot be read', keyLostHint: 'Give it a new key; the new address appears here.', member: 'Dispatchers and administrators see the address.',
+    newKey: 'New key', newKeyText: 'The old key of “{name}” stops working at once and whoever pushes is cut off; the device needs the new address.', newKeyDone: 'It has a new key', remove: 'Delete the stream', removeText: '“{name}” is deleted and whoever pushes is cut off; a camera made of it has no picture.', removed: 'Stream deleted',
+    asCamera: 'Add as a camera', isCamera: 'Is a camera', cameraAdded: 'Camera “{name}” added', rename: 'Rename', renamed: 'Renamed',
   },
   talk: {
     start: 'Speak', stop: 'Stop speaking', calling: 'Calling the device…', live: 'Speaking', ended: 'The device ended it', noMic: 'Browsers open the microphone on HTTPS pages only: use the https:// address', all: 'Speak to all', noTalk: 'Only GB/T 28181 cameras can be spoken to',

@@ -78,7 +78,7 @@ const zh = {
     pollTitle: '全墙轮询', pollText: '把 {n} 路摄像机分到 {panes} 个窗格，现有画面会被替换。', pollEach: '每个窗格 {n} 路轮流显示', pollStart: '开始轮询',
     meetingTitle: '把“{name}”拉入会商', bring: '拉入', meetingNone: '没有打开的会商室', meetingNoneHint: '先到会商页新建一个会商室。', meetingDone: '已把“{name}”拉入“{room}”', toRooms: '去会商', people: '{n} 人在会',
     lost: '连接中断，正在重新连接…', noCamera: '摄像机已被删除', noCameraHint: '请移出窗格或换一路', disabled: '摄像机已停用', keys: '快捷键',
-    key: { full: '全屏', solo: '放大 / 恢复选中窗格', del: '移出选中窗格的画面', snap: '截图', turns: '暂停 / 继续轮询', list: '展开 / 收起列表', move: '移动选中窗格', help: '显示快捷键', esc: '恢复分屏' },
+    key: { full: '全屏', solo: '放大 / 恢复选中窗格', del: '移出选中窗格的画面', snap: '截图', turns: '暂停 / 继续轮询', list: '展开 / 收起列表', zoom: '拉框缩放', move: '移动选中窗格', help: '显示快捷键', esc: '恢复分屏' },
   },
   kinds: { camera: '固定摄像机', dome: '布控球', command_vehicle: '应急指挥车', monitoring_vehicle: '应急监测车', handheld: '移动单兵', body_camera: '执法记录仪', drone: '无人机' },
   alarms: {
@@ -104,6 +104,31 @@ const zh = {
   ptz: {
     title: '云台', up: '向上', down: '向下', left: '向左', right: '向右', upLeft: '左上', upRight: '右上', downLeft: '左下', downRight: '右下',
     in: '放大', out: '缩小', speed: '速度', preset: '预置位', call: '调用', set: '设置',
+    presets: '预置位', presetNo: '预置位 {n}', presetsUnknown: '设备没有上报预置位，可按编号调用', called: '已调用预置位 {name}', setTitle: '设置预置位', setText: '把当前画面存为预置位 {name}，原来的位置会被替换。', setDone: '已设置预置位 {name}',
+    deleteTitle: '删除预置位', deleteText: '将从设备上删除预置位 {name}，不能恢复。', deleteDone: '已删除预置位 {name}',
+    nobody: '无人控制', me: '我在控制', other: '{name} 正在控制', someone: '其他人', leftTime: '还剩 {time}', pinned: '已锁定', pin: '锁定', pinFor: '锁定 {n} 分钟', pinHint: '锁定期间别人不能控制，除非级别更高的人接管', release: '释放', take: '接管', takeHint: '从 {name} 手中接管云台 1 分钟，对方的操作会停下',
+    wait: '请稍后再试，对方停手 15 秒后自动释放', waitPinned: '对方已锁定云台，可请对方释放',
+  },
+  device: {
+    menu: '设备操作', done: '设备已执行：{what}', status: '设备状态',
+    guard: '布防', unguard: '撤防', alarm_reset: '报警复位', record: '设备端录像', record_stop: '停止设备端录像', keyframe: '强制关键帧', reboot: '重启设备', home: '看守位',
+    rebootText: '将重启设备 {name}，重启期间它的全部通道都没有画面，通常需要 1 至 3 分钟。',
+    homeTitle: '看守位', homeHint: '云台停止操作一段时间后，自动回到指定的预置位。', homeOn: '启用看守位', homePreset: '回到', homeAfter: '停止操作后', seconds: '秒', homeDone: '看守位已设置', homeOff: '看守位已关闭',
+    loading: '正在询问设备…', online: '在线', working: '工作状态', encoding: '编码', recording: '设备端录像', clock: '设备时钟', alarms: '报警通道', on: '正常', off: '异常', yes: '进行中', no: '未进行', unknown: '未上报', offline: '离线', connection: '连接',
+    clockRight: '与服务器一致', clockFast: '快 {by}', clockSlow: '慢 {by}', clockHint: '时钟偏差会让录像难以找到，请检查设备的校时设置。', duty: { on: '布防', off: '撤防', alarm: '报警中', unknown: '未知' }, noAlarms: '设备没有报警通道',
+    tabRegister: '登记', tabConfig: '设备参数', name: '设备名称', expires: '注册有效期（秒）', keepalive: '心跳间隔（秒）', misses: '心跳超时次数', notTold: '设备未上报', configHint: '直接写入设备，改后设备可能重新注册。留空的项不修改。', configSaved: '参数已写入设备', raw: '设备上报的全部参数', noRaw: '设备没有上报其他参数', range: '{least} 至 {most}',
+  },
+  zoombox: {
+    title: '拉框缩放', enter: '拉框', leave: '退出拉框缩放', hint: '从左向右拉框放大，从右向左缩小', hintKeys: '方向键移动，Shift + 方向键改大小，Enter 放大，Shift + Enter 缩小，Esc 退出', zoom_in: '放大', zoom_out: '缩小', sent: '已发送，画面稍后变化', area: '拉框缩放区域。方向键移动选框，Shift 加方向键改大小，Enter 放大，Shift 加 Enter 缩小，Esc 退出', noPicture: '有画面后才能拉框',
+  },
+  push: {
+    title: '推流', create: '新建推流', name: '名称', nameHint: '例：无人机 M30-2', created: '推流“{name}”已建好，把地址填到设备上即可', empty: '还没有推流', emptyHint: '给编码器、无人机或 OBS 一个推流地址，推上来的画面就是一路监控。',
+    how: '怎么推', howObs: 'OBS：设置 → 直播 → 服务选“自定义”，服务器和推流码分别填下面两项。', howDrone: '无人机 App：直播平台选 RTMP 或“自定义直播”，填完整地址。', howEncoder: '视频建议 H.264（关键帧间隔 2 秒）、音频 AAC 或 G.711。',
+    live: '正在推流', idle: '无人推流', since: '自 {time}', from: '来自 {peer}', video: '视频', audio: '音频', rate: '码率', protocol: '协议', noVideo: '还没有画面', noAudio: '没有声音', dropped: '丢弃 {n} 帧',
+    full: '完整地址', server: '服务器', key: '推流码', secret: '推流码等同密码，拿到的人都能推流。', show: '显示', hide: '隐藏', noRtmps: '要用加密的 RTMPS，请在配置 [rtmp] 里设置 tls_listen。',
+    off: 'RTMP 接入没有启用', offHint: '在配置文件的 [rtmp] 里设 enabled = true 并重启服务，地址会出现在这里。', keyLost: '推流码读不出来', keyLostHint: '请更换推流码，新的地址会出现在这里。', member: '推流地址只给调度员和管理员看。',
+    newKey: '更换推流码', newKeyText: '“{name}”的旧推流码立即失效，正在推的会被断开，需要把新地址填到设备上。', newKeyDone: '推流码已更换', remove: '删除推流', removeText: '将删除推流“{name}”，正在推的会被断开；用它的监控会没有画面。', removed: '推流已删除',
+    asCamera: '添加为监控', isCamera: '已添加为监控', cameraAdded: '已添加监控“{name}”', rename: '改名', renamed: '已改名',
   },
   talk: {
     start: '喊话', stop: '结束喊话', calling: '正在呼叫设备…', live: '正在喊话', ended: '设备已结束喊话', noMic: '浏览器只在 HTTPS 页面开放麦克风，请用 https:// 地址打开', all: '全墙喊话', noTalk: '只有国标摄像机能喊话',

@@ -9,9 +9,9 @@ mod frames;
 
 use gb28181_rs::RecordingSource;
 use gb28181_rs::config::Gb28181Config;
-use gb28181_rs::manscdp::PtzCommand;
+use gb28181_rs::manscdp::{DragZoom, PtzCommand};
 use gb28181_rs::mock::MockFrameHub;
-use gb28181_rs::server::{DeviceControlHandler, Gb28181Server};
+use gb28181_rs::server::{DeviceConfigHandler, DeviceControlHandler, Gb28181Server};
 use gb28181_rs::subscribe::{MobilePositionSource, PositionReport};
 use std::io::Write;
 use std::sync::Arc;
@@ -28,6 +28,36 @@ impl DeviceControlHandler for Told {
 
     fn on_force_iframe(&self) {
         println!("keyframe");
+    }
+
+    fn on_record(&self, start: bool) {
+        println!("record {start}");
+    }
+
+    fn on_guard(&self, arm: bool) {
+        println!("guard {arm}");
+    }
+
+    fn on_reset_alarm(&self) {
+        println!("alarm reset");
+    }
+
+    fn on_teleboot(&self) {
+        println!("reboot");
+    }
+
+    fn on_home_position(&self, enabled: u32, reset_time: Option<u32>, preset_index: Option<u32>) {
+        println!("home {enabled} {reset_time:?} {preset_index:?}");
+    }
+
+    fn on_drag_zoom(&self, order: &DragZoom) {
+        println!("zoom {order:?}");
+    }
+}
+
+impl DeviceConfigHandler for Told {
+    fn on_basic_param(&self, name: Option<&str>, expires: Option<u64>, interval: Option<u64>, misses: Option<u32>) {
+        println!("basic {name:?} {expires:?} {interval:?} {misses:?}");
     }
 }
 
@@ -69,8 +99,9 @@ async fn main() {
     let stream = std::fs::read(stream).expect("a transport stream");
     let hub = Arc::new(MockFrameHub::new());
     let shelf = folder.first().map(|folder| Arc::new(frames::Shelf::read(folder.as_ref())) as Arc<dyn RecordingSource>);
-    let mut server =
-        Gb28181Server::with_recording_index(config, hub.clone(), shelf).with_control_handler(Some(Arc::new(Told)));
+    let mut server = Gb28181Server::with_recording_index(config, hub.clone(), shelf)
+        .with_control_handler(Some(Arc::new(Told)))
+        .with_config_handler(Some(Arc::new(Told)));
     if let Ok(heard) = std::env::var("HEARD") {
         let file = std::fs::File::create(heard).expect("a file");
         server = server.with_audio_sink(Arc::new(move |law: &[u8], _ssrc: u32| {

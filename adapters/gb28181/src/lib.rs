@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod directory;
 pub mod id;
+pub mod leases;
 pub mod mansrtsp;
 pub mod media;
 pub mod messages;

@@ -3,7 +3,7 @@
 
 use crate::id::Code;
 use crate::media::Item;
-use crate::platform::{CallFailure, Carriage, Edition, Field, What};
+use crate::platform::{CallFailure, Carriage, Command, Edition, Field, What};
 use crate::service::{FIRST_PACKET_WITHIN, Gb28181, OpenError, Session, SessionEnd};
 use rongtong_media_core::device::{
     Answer, DeviceFailure, DeviceItem, DevicePlace, DeviceReason, DeviceSession, DeviceSpeech, Opener,
@@ -168,7 +168,9 @@ impl Live {
             // The edition of 2016 misspells it (annex A.2.3.1.7).
             let name = if edition == Edition::V2022 { "IFrameCmd" } else { "IFameCmd" };
             let fields = vec![Field::text(name, "Send")];
-            if let Err(error) = platform.control(&address.device, &address.channel, fields, false).await {
+            if let Err(error) =
+                platform.control(&address.device, &address.channel, Command::Control, fields, false).await
+            {
                 tracing::debug!(channel = %address.channel, %error, "a keyframe could not be asked for");
             }
         });

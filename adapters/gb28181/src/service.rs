@@ -6,7 +6,7 @@ use crate::media::{Item, MediaError, Receiver, Speaker, SpeechPort, Totals, list
 use crate::messages::{CatalogChange, Channel, DeviceInfo};
 use crate::notices::Named;
 use crate::platform::{
-    Answer, CallEnd, CallFailure, CallId, CallOrder, Carriage, Device, Event, Field, Load, Order, Platform,
+    Answer, CallEnd, CallFailure, CallId, CallOrder, Carriage, Command, Device, Event, Field, Load, Order, Platform,
     QueryFailure, QueryId, Settings, What,
 };
 use crate::speech::Agreed;
@@ -419,11 +419,13 @@ impl Gb28181 {
         &self,
         device: &Code,
         target: &Code,
+        command: Command,
         fields: Vec<Field>,
         answered: bool,
     ) -> Result<Answer, QueryFailure> {
         let id = QueryId(self.line.number());
-        let order = Order::Control { id, device: device.clone(), target: target.clone(), fields, answered };
+        let (device, target) = (device.clone(), target.clone());
+        let order = Order::Control { id, device, target, command, fields, answered };
         self.line.ask(id, order).await
     }
 

@@ -48,7 +48,9 @@ pub struct Problem {
     code: Cow<'static, str>,
     detail: Option<Said>,
     errors: Vec<(String, Said)>,
-    retry_after_s: Option<u64>,
+    retry_after_s: Option<u32>,
+    /// Boxed, since few have any.
+    more: Option<Box<serde_json::Map<String, serde_json::Value>>>,
 }
 
 /// The body, as the OpenAPI document describes it.
@@ -70,7 +72,11 @@ pub struct ProblemDetails {
     errors: Vec<FieldError>,
     /// Seconds; also in the header `Retry-After`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after: Option<u64>,
+    retry_after: Option<u32>,
+    /// What goes with some codes only; each says so.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    more: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What is wrong with one field.
@@ -92,7 +98,7 @@ macro_rules! constructors {
 impl Problem {
     pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>) -> Self {
         let (errors, retry_after_s) = (Vec::new(), None);
-        Self { status, code: code.into(), detail: None, errors, retry_after_s }
+        Self { status, code: code.into(), detail: None, errors, retry_after_s, more: None }
     }
 
     constructors! {
@@ -151,7 +157,13 @@ impl Problem {
 
     /// When to try again, in seconds.
     pub fn retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after_s = Some(seconds);
+        self.retry_after_s = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+        self
+    }
+
+    /// A member of its own (RFC 9457, 3.2), for programs.
+    pub fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.more.get_or_insert_default().insert(name.to_owned(), value.into());
         self
     }
 
@@ -181,6 +193,7 @@ impl IntoResponse for Problem {
                 .map(|(field, message)| FieldError { field: field.clone(), message: say(message) })
                 .collect(),
             retry_after: self.retry_after_s,
+            more: self.more.map(|more| *more).unwrap_or_default(),
             code: self.code.into_owned(),
         };
         let mut response = (

@@ -498,3 +498,74 @@ def test_a_body_camera_tells_where_it_is_and_raises_alarms(tmp_path, run):
             machine.terminate()
 
     run(story())
+
+
+@IS_BUILT
+def test_a_device_is_told_what_to_do_and_one_person_steers_at_a_time(tmp_path, run):
+    sip = free_port()
+    machine = Machine(tmp_path, after=gate(sip))
+
+    async def story():
+        await machine.start()
+        device = await Device().start(tmp_path, sip)
+        try:
+            async with Api(machine, tmp_path) as api:
+                await registered(api)
+                base = f"/gb28181/devices/{DEVICE}/channels/{DEVICE}"
+                said = lambda: device.said.read_text()
+                for order in ["guard", "unguard", "alarm_reset", "record", "record_stop", "reboot", "keyframe"]:
+                    # It does what it is told, and does not say what came of it.
+                    await api("POST", f"{base}/controls", status=204 if order in ("reboot", "keyframe") else 202, action=order)
+                await api("POST", f"{base}/controls", action="home", enabled=True, preset=3, seconds=90)
+                box = dict(width=640, height=360, x=320, y=180, box_width=64, box_height=36)
+                await api("POST", f"{base}/controls", action="zoom_in", **box)
+                await until("the device's orders", lambda: "zoom" in said())
+                for told in ["guard true", "guard false", "alarm reset", "record true", "record false", "reboot", "keyframe", "home 1 Some(90) Some(3)"]:
+                    assert told in said().splitlines(), (told, said())
+                zoom = next(line for line in said().splitlines() if line.startswith("zoom"))
+                assert all(f": {number}" in zoom for number in (640, 360, 320, 180, 64, 36)), zoom
+                for wrong in [dict(action="home", enabled=True), dict(action="zoom_in", **{**box, "x": 641})]:
+                    await api("POST", f"{base}/controls", status=422, **wrong)
+
+                status = await api("GET", f"{base}/status")
+                # It writes its clock as UTC: eight hours behind what devices are told.
+                assert status["online"] and abs(status["clock_off_seconds"] + 8 * 3600) < 60, status
+                assert await api("GET", f"{base}/presets") == {"items": []}
+                told = await api("GET", f"/gb28181/devices/{DEVICE}/config")
+                assert told["name"] == "东门半球" and told["keepalive_seconds"] == 2, told
+                assert told["sections"]["BasicParam"]["Name"] == "东门半球", told
+                await api("PATCH", f"/gb28181/devices/{DEVICE}/config", name="西门", keepalive_seconds=30)
+                await until("the new parameters", lambda: 'basic Some("西门") None Some(30) None' in said())
+
+                # One steers at a time, and who ranks higher may take over.
+                await api("POST", "/people", account="berta", name="Berta", role="dispatcher", password="Dispatch-2026!")
+                lease = await api("GET", f"{base}/ptz/lease")
+                assert lease["by_me"] and not lease["pinned"], "the orders above were of the head"
+                admin = api.token
+                once = (await api("POST", "/session", account="berta", password="Dispatch-2026!"))
+                api.token = once["token"]
+                if once.get("person", {}).get("must_change_password"):
+                    await api("POST", "/session/password", old_password="Dispatch-2026!", new_password="Dispatch-2027!")
+                    api.token = (await api("POST", "/session", account="berta", password="Dispatch-2027!"))["token"]
+                berta = api.token
+                refused = await api("POST", f"{base}/ptz", status=409, action="move", pan=50)
+                assert refused["code"] == "ptz_held" and refused["held_by"] and refused["may_take"] is False, refused
+                await api("PUT", f"{base}/ptz/lease", status=409, minutes=5)
+                api.token = admin
+                await api("DELETE", f"{base}/ptz/lease")
+                api.token = berta
+                mine = await api("PUT", f"{base}/ptz/lease", minutes=5)
+                assert mine["by_me"] and mine["pinned"] and mine["held_by"] == "Berta", mine
+                await api("POST", f"{base}/ptz", action="stop")
+                api.token = admin
+                refused = await api("POST", f"{base}/ptz", status=409, action="stop")
+                assert refused["held_by"] == "Berta" and refused["may_take"] is True, refused
+                assert (await api("PUT", f"{base}/ptz/lease", minutes=1))["by_me"]
+                await api("POST", f"{base}/ptz", action="stop")
+                taken = [entry for entry in (await api("GET", "/audit?limit=100"))["items"] if entry["action"] == "gb28181.ptz_take"]
+                assert taken[0]["detail"]["taken_from"] == "Berta", taken
+        finally:
+            await device.end()
+            machine.terminate()
+
+    run(story())

@@ -120,6 +120,7 @@ pub enum Order {
         id: QueryId,
         device: Code,
         target: Code,
+        command: Command,
         fields: Vec<Field>,
         answered: bool,
     },
@@ -151,6 +152,23 @@ pub enum Order {
     },
     /// All calls are hung up, and nothing more is done.
     End,
+}
+
+/// What a device is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    Control,
+    /// To be otherwise from now on.
+    Config,
+}
+
+impl Command {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Control => "DeviceControl",
+            Self::Config => "DeviceConfig",
+        }
+    }
 }
 
 /// A field of a control, with fields in it or text.
@@ -462,8 +480,8 @@ impl Engine for Platform {
             Order::Query { id, device, target, command, fields } => {
                 self.query(now, Some(id), &device, &target, command, &fields);
             }
-            Order::Control { id, device, target, fields, answered } => {
-                self.control(now, id, &device, &target, &fields, answered)
+            Order::Control { id, device, target, command, fields, answered } => {
+                self.control(now, id, &device, (&target, command, &fields), answered)
             }
             Order::Refresh { device } => self.ask_all(now, &device),
             Order::Call { id, order } if order.what == What::Broadcast => self.summon(now, id, *order),

@@ -1,6 +1,6 @@
 //! Questions and controls: a MESSAGE out, its answer another MESSAGE with the same SN, in one page or many.
 
-use super::{Device, Event, Field, Platform, Purpose};
+use super::{Command, Device, Event, Field, Platform, Purpose};
 use crate::id::Code;
 use crate::messages::{Alarm, DeviceInfo, Page, Position, catalog_changes, channels};
 use crate::xml::{Body, Charset, Element};
@@ -56,6 +56,8 @@ pub(super) struct Query {
 const MAX_ITEMS: usize = 50_000;
 /// After a page the next must come within so long; else those that came are all.
 const NEXT_PAGE: Duration = Duration::from_secs(5);
+/// What came of an order is said within so long, or not at all.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(3);
 /// Questions under way.
 const MAX_QUERIES: usize = 20_000;
 
@@ -85,11 +87,10 @@ impl Platform {
         now: Instant,
         id: QueryId,
         device: &Code,
-        target: &Code,
-        fields: &[Field],
+        (target, command, fields): (&Code, Command, &[Field]),
         answered: bool,
     ) {
-        self.ask(now, Some(id), device, "Control", (target, "DeviceControl", fields), !answered);
+        self.ask(now, Some(id), device, "Control", (target, command.as_str(), fields), !answered);
     }
 
     fn ask(
@@ -177,7 +178,9 @@ impl Platform {
         {
             self.taken(id);
         } else if let Some(query) = self.queries.get_mut(&sn).filter(|query| query.root.is_none()) {
-            query.deadline = now + self.settings.answer_within;
+            // Many devices do what they are told and never say so.
+            let is_order = [Command::Control, Command::Config].iter().any(|command| command.as_str() == query.command);
+            query.deadline = now + if is_order { CONFIRMED_WITHIN } else { self.settings.answer_within };
         }
     }
 
@@ -257,7 +260,9 @@ impl Platform {
         let command = root.get("CmdType").unwrap_or_default().to_owned();
         let is_its = |query: &Query| query.device == *code && query.command.eq_ignore_ascii_case(&command);
         let Some(query) = self.queries.get_mut(&sn).filter(|query| is_its(query)) else { return };
-        let list = ["DeviceList", "RecordList", "PresetList"].into_iter().find(|list| root.child(list).is_some());
+        let list = ["DeviceList", "RecordList", "PresetList", "Alarmstatus"]
+            .into_iter()
+            .find(|list| root.child(list).is_some());
         let page = Page::read(&root, list.unwrap_or("DeviceList"));
         if let Some(list) = list {
             root.children.retain(|child| !child.name.eq_ignore_ascii_case(list));

@@ -2,12 +2,16 @@
 //!
 //! Invariant: whatever moves or changes a device is in the audit log; no answer carries a password.
 
+mod config;
+mod controls;
 mod devices;
+mod leases;
 mod playback;
 
 use crate::directory::Directory;
 use crate::id::Code;
-use crate::platform::{Field, QueryFailure};
+use crate::leases::Leases;
+use crate::platform::{Command, Field, QueryFailure};
 use crate::playback::Playbacks;
 use crate::ptz::{Focus, Iris, Pan, PtzCommand, Tilt, Zoom};
 use crate::service::{Gb28181, Known};
@@ -16,6 +20,7 @@ use http::StatusCode;
 use parking_lot::Mutex;
 use rongtong_media_core::device::Lender;
 use rongtong_platform::Platform;
+use rongtong_platform::clock::now_ms;
 use rongtong_platform::problem::{Json, Path, Problem, ProblemDetails, invalid_field, said};
 use rongtong_platform::web::{Permission, Principal};
 use serde::{Deserialize, Serialize};
@@ -37,6 +42,7 @@ pub struct Gb28181Api {
     lender: Arc<dyn Lender>,
     /// Channels that move, with a number for each order.
     moving: Mutex<HashMap<(Code, Code), u64>>,
+    leases: Leases,
 }
 
 /// A movement that nobody renews or ends is ended: whoever ordered it may be gone.
@@ -49,6 +55,11 @@ pub fn routes(api: Arc<Gb28181Api>) -> OpenApiRouter {
         .routes(routes!(devices::read, devices::change, devices::remove))
         .routes(routes!(devices::refresh))
         .routes(routes!(ptz))
+        .routes(routes!(leases::read, leases::take, leases::give_back))
+        .routes(routes!(controls::control))
+        .routes(routes!(controls::presets))
+        .routes(routes!(controls::status))
+        .routes(routes!(config::read, config::change))
         .routes(routes!(playback::recordings))
         .routes(routes!(playback::play))
         .routes(routes!(playback::read, playback::steer, playback::end))
@@ -155,7 +166,7 @@ impl PtzOrder {
         (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 403, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 409, description = "code=device_offline, device_refused", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "code=device_offline, device_refused, ptz_held", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 422, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, description = "code=gb28181_off, device_silent", body = ProblemDetails, content_type = "application/problem+json"),
     )
@@ -174,7 +185,11 @@ async fn ptz(
         Field::text("PTZCmd", order.command()?.encode()),
         Field::Group("Info".into(), vec![("ControlPriority".into(), "5".into())]),
     ];
-    let answer = api.service()?.control(&known.device.code, &target, fields, false).await;
+    let hand = leases::hand(&principal);
+    let key = (known.device.code.clone(), target.clone());
+    api.leases.use_it(&key, &hand, now_ms()).map_err(|by| leases::held(&by, &hand))?;
+    let service = api.service()?;
+    let answer = service.control(&known.device.code, &target, Command::Control, fields, false).await;
     let entry = principal.entry("gb28181.ptz", format!("gb28181:{code}/{channel}"));
     api.platform.record(entry.detail(json!({ "order": order, "taken": answer.is_ok() }))).await?;
     if answer.is_ok() {
@@ -191,7 +206,15 @@ impl Gb28181Api {
         lender: Arc<dyn Lender>,
     ) -> Arc<Self> {
         let (gb28181, directory) = gb28181.unzip();
-        Arc::new(Self { platform, gb28181, directory, playbacks, lender, moving: Mutex::default() })
+        Arc::new(Self {
+            platform,
+            gb28181,
+            directory,
+            playbacks,
+            lender,
+            moving: Mutex::default(),
+            leases: Leases::default(),
+        })
     }
 
     fn directory(&self) -> Result<&Arc<Directory>, Problem> {
@@ -230,7 +253,7 @@ impl Gb28181Api {
             };
             if let Some(service) = api.gb28181.as_ref().filter(|_| is_last) {
                 let fields = vec![Field::text("PTZCmd", end.encode())];
-                if let Err(error) = service.control(&key.0, &key.1, fields, false).await {
+                if let Err(error) = service.control(&key.0, &key.1, Command::Control, fields, false).await {
                     tracing::warn!(channel = %key.1, %error, "a movement could not be ended");
                 }
             }

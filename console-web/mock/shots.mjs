@@ -59,6 +59,8 @@ const PAGES = {
     await page.mouse.move(box.x + box.width * 0.35, box.y + box.height * 0.4, { steps: 4 })
   }],
   wallsteer: ['/wall', async (page) => {
+    await page.waitForTimeout(800)
+    await page.getByTestId('wall-pane').first().click()
     await page.getByTestId('pane-ptz').click()
     await page.waitForTimeout(800)
   }],
@@ -76,7 +78,8 @@ const PAGES = {
     await page.getByTestId('gb-settings').click()
     await page.getByRole('tab').nth(1).click()
     await page.waitForTimeout(500)
-    await page.getByTestId('config-raw').locator('button').first().click()
+    await page.getByText('设备上报的全部参数').click()
+    await page.waitForTimeout(500)
   }],
   pushes: ['/cameras', (page) => page.getByTestId('push-open').click()],
   pushidle: ['/cameras', async (page) => {
@@ -146,7 +149,7 @@ for (const [size, [width, height]] of Object.entries(SIZES)) {
     for (const [name, [path, act, signedIn = true]] of Object.entries(PAGES)) {
       if (!pick(Object.keys(PAGES), name)) continue
       const page = await context.newPage()
-      page.setDefaultTimeout(6000)
+      page.setDefaultTimeout(15_000)
       page.on('pageerror', (error) => console.log(`${name}: ${error.message}`))
       page.on('console', (message) => ['error', 'warning'].includes(message.type()) && console.log(`${name}: ${message.text().slice(0, 300)}`))
       await page.request[signedIn ? 'post' : 'delete'](`${BASE}/api/v1/session`, signedIn ? { data: { account: 'admin', password: 'admin' } } : {})

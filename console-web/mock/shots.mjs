@@ -78,7 +78,7 @@ const PAGES = {
     await page.getByTestId('gb-settings').click()
     await page.getByRole('tab').nth(1).click()
     await page.waitForTimeout(500)
-    await page.getByText('设备上报的全部参数').click()
+    await page.getByText(/设备上报的全部参数|All that the device told/).click()
     await page.waitForTimeout(500)
   }],
   pushes: ['/cameras', (page) => page.getByTestId('push-open').click()],

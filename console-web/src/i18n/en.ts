@@ -124,7 +124,7 @@ const en: Messages = {
   },
   push: {
     title: 'Pushed streams', create: 'New stream', name: 'Name', nameHint: 'Such as: Drone M30-2', created: '“{name}” is there: give its address to the device', empty: 'No streams yet', emptyHint: 'Give an encoder, a drone or OBS an address to push to; what it pushes is a camera.',
-    how: 'How to push', howObs: 'OBS: Settings → Stream → Service “Custom”, then the server and the stream key below.', howDrone: 'Drone apps: choose RTMP or a custom live platform, and enter the full address.', howEncoder: 'Best with H.264 (a key frame every 2 seconds) and AAC or G.711.',
+    how: 'How to push', howObs: 'OBS: Settings → Stream → Service “Custom”, then the server and the stream key of the stream.', howDrone: 'Drone apps: choose RTMP or a custom live platform, and enter the full address.', howEncoder: 'Best with H.264 (a key frame every 2 seconds) and AAC or G.711.',
     live: 'Being pushed', idle: 'Nobody pushes', since: 'Since {time}', from: 'From {peer}', video: 'Video', audio: 'Audio', rate: 'Bitrate', protocol: 'Protocol', noVideo: 'No picture yet', noAudio: 'No sound', dropped: '{n} frames dropped',
     full: 'Full address', server: 'Server', key: 'Stream key', secret: 'The key is as good as a password: whoever has it can push.', show: 'Show', hide: 'Hide', noRtmps: 'For encrypted RTMPS, set tls_listen under [rtmp] of the configuration.',
     off: 'RTMP is switched off', offHint: 'Set enabled = true under [rtmp] of the configuration and restart the server; the address appears here.', keyLost: 'Its key cannot be read', keyLostHint: 'Give it a new key; the new address appears here.', member: 'Dispatchers and administrators see the address.',

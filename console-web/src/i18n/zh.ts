@@ -123,7 +123,7 @@ const zh = {
   },
   push: {
     title: '推流', create: '新建推流', name: '名称', nameHint: '例：无人机 M30-2', created: '推流“{name}”已建好，把地址填到设备上即可', empty: '还没有推流', emptyHint: '给编码器、无人机或 OBS 一个推流地址，推上来的画面就是一路监控。',
-    how: '怎么推', howObs: 'OBS：设置 → 直播 → 服务选“自定义”，服务器和推流码分别填下面两项。', howDrone: '无人机 App：直播平台选 RTMP 或“自定义直播”，填完整地址。', howEncoder: '视频建议 H.264（关键帧间隔 2 秒）、音频 AAC 或 G.711。',
+    how: '怎么推', howObs: 'OBS：设置 → 直播 → 服务选“自定义”，分别填推流的“服务器”和“推流码”。', howDrone: '无人机 App：直播平台选 RTMP 或“自定义直播”，填完整地址。', howEncoder: '视频建议 H.264（关键帧间隔 2 秒）、音频 AAC 或 G.711。',
     live: '正在推流', idle: '无人推流', since: '自 {time}', from: '来自 {peer}', video: '视频', audio: '音频', rate: '码率', protocol: '协议', noVideo: '还没有画面', noAudio: '没有声音', dropped: '丢弃 {n} 帧',
     full: '完整地址', server: '服务器', key: '推流码', secret: '推流码等同密码，拿到的人都能推流。', show: '显示', hide: '隐藏', noRtmps: '要用加密的 RTMPS，请在配置 [rtmp] 里设置 tls_listen。',
     off: 'RTMP 接入没有启用', offHint: '在配置文件的 [rtmp] 里设 enabled = true 并重启服务，地址会出现在这里。', keyLost: '推流码读不出来', keyLostHint: '请更换推流码，新的地址会出现在这里。', member: '推流地址只给调度员和管理员看。',

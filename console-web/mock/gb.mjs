@@ -57,7 +57,7 @@ export function gbRoute(method, path, body, me, problem) {
     if (body.action === 'preset_delete') presets.splice(presets.findIndex((item) => item.preset === body.preset), 1)
     return { status: 204 }
   }
-  if (does === 'controls') return console.log(JSON.stringify(body)), { status: 204 }
+  if (does === 'controls') return { status: 204 }
   return null
 }
 

@@ -85,7 +85,8 @@ export const gb28181 = {
   lease: (code: string, channel: string) => get<PtzLease>(`${channelOf(code, channel)}/ptz/lease`),
   pin: (code: string, channel: string, minutes: number) => put<PtzLease>(`${channelOf(code, channel)}/ptz/lease`, { minutes }),
   release: (code: string, channel: string) => del(`${channelOf(code, channel)}/ptz/lease`),
-  control: (code: string, channel: string, order: GbControl) => post<void>(`${channelOf(code, channel)}/controls`, order),
+  /** Null when the device has the order and does not say what came of it. */
+  control: (code: string, channel: string, order: GbControl) => post<undefined | null>(`${channelOf(code, channel)}/controls`, order),
   presets: (code: string, channel: string) => get<{ items: GbPreset[] }>(`${channelOf(code, channel)}/presets`),
   status: (code: string, channel: string) => get<GbStatus>(`${channelOf(code, channel)}/status`),
   config: (code: string) => get<GbConfig>(`/gb28181/devices/${e(code)}/config`),

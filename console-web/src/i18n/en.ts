@@ -111,7 +111,7 @@ const en: Messages = {
     wait: 'It is free 15 seconds after the last order', waitPinned: 'It is pinned; ask for it to be released',
   },
   device: {
-    menu: 'Device', done: 'The device has done it: {what}', status: 'Status',
+    menu: 'Device', done: 'The device has taken it: {what}', unsaid: 'The device has the order and did not say what came of it: {what}', status: 'Status',
     guard: 'Arm', unguard: 'Disarm', alarm_reset: 'Reset alarm', record: 'Record on the device', record_stop: 'Stop recording there', keyframe: 'Force a key frame', reboot: 'Reboot', home: 'Home position',
     rebootText: '{name} reboots. None of its channels has a picture meanwhile, usually for 1 to 3 minutes.',
     homeTitle: 'Home position', homeHint: 'When nobody has steered for a while, it goes back to a preset.', homeOn: 'Go back by itself', homePreset: 'To', homeAfter: 'After', seconds: 's', homeDone: 'Home position is set', homeOff: 'Home position is off',

@@ -110,7 +110,7 @@ const zh = {
     wait: '请稍后再试，对方停手 15 秒后自动释放', waitPinned: '对方已锁定云台，可请对方释放',
   },
   device: {
-    menu: '设备操作', done: '设备已执行：{what}', status: '设备状态',
+    menu: '设备操作', done: '设备已接受：{what}', unsaid: '命令已送达，设备没有回复结果：{what}', status: '设备状态',
     guard: '布防', unguard: '撤防', alarm_reset: '报警复位', record: '设备端录像', record_stop: '停止设备端录像', keyframe: '强制关键帧', reboot: '重启设备', home: '看守位',
     rebootText: '将重启设备 {name}，重启期间它的全部通道都没有画面，通常需要 1 至 3 分钟。',
     homeTitle: '看守位', homeHint: '云台停止操作一段时间后，自动回到指定的预置位。', homeOn: '启用看守位', homePreset: '回到', homeAfter: '停止操作后', seconds: '秒', homeDone: '看守位已设置', homeOff: '看守位已关闭',

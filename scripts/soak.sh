@@ -9,6 +9,11 @@ say "readers against their model"
 RONGTONG_READERS=10000 cargo test --offline --locked -p rongtong-media-core --lib readers || failed=1
 say "meetings against their model"
 RONGTONG_CHURN=100000 cargo test --offline --locked -p rongtong-media-core --lib churn || failed=1
+say "days of GB/T 28181 devices that fail, in virtual time"
+for seed in 1 2 3 4 5 6 7 8; do
+  RONGTONG_DAY_HOURS=24 RONGTONG_DAY_SEED=$seed cargo test --offline --locked -p rongtong-gb28181 --lib agent::day -- --nocapture || failed=1
+done
+RONGTONG_DAY_HOURS=24 RONGTONG_DAY_DEVICES=300 cargo test --offline --locked -p rongtong-gb28181 --lib agent::day -- --nocapture || failed=1
 say "kills"
 # Their own servers; no other is asked.
 RONGTONG_KILLS=${KILLS:-200} RONGTONG_URL=- RONGTONG_API_KEY=- RONGTONG_API_SECRET=- RONGTONG_BIN=$(cat .build/rongtong) \

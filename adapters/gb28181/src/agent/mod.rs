@@ -458,4 +458,6 @@ impl Engine for Agent {
 }
 
 #[cfg(test)]
+mod day;
+#[cfg(test)]
 mod tests;

@@ -49,10 +49,15 @@ pub struct Device {
     /// By the platform's time of hearing.
     pub(super) heard: Duration,
     /// Between its signs of life, as far as it showed; the longest of late.
-    pub(super) interval: Option<Duration>,
-    /// By the same time.
-    pub(super) last_sign: Duration,
+    interval: Option<Duration>,
+    /// By the same time; `None` before the first one after it registered.
+    last_sign: Option<Duration>,
+    /// So many intervals were seen since it registered.
+    gaps: u8,
 }
+
+/// No interval is longer.
+const LONGEST: Duration = Duration::from_secs(600);
 
 impl Device {
     pub(super) fn new(code: Code, peer: Peer, now: Instant, heard: Duration) -> Self {
@@ -66,7 +71,8 @@ impl Device {
             until: now,
             heard,
             interval: None,
-            last_sign: heard,
+            last_sign: None,
+            gaps: 0,
         }
     }
 
@@ -75,22 +81,42 @@ impl Device {
         Self { edition, ..Self::new(code, peer, Instant::now(), Duration::ZERO) }
     }
 
+    /// It registered after it had been away: it may be another, or have been set otherwise.
+    pub(super) fn back(&mut self, usual: Duration) {
+        self.interval = self.interval.filter(|interval| *interval > usual);
+        self.last_sign = None;
+        self.gaps = 0;
+    }
+
     /// A keepalive came. Devices that repeat themselves at once show no interval by it.
     pub(super) fn sign(&mut self, heard: Duration) {
-        let gap = heard.saturating_sub(self.last_sign);
-        if gap > Duration::from_secs(2) {
-            // A gap with a loss in it counts for less the longer ago it was.
-            let gap = gap.min(Duration::from_secs(600));
-            self.interval =
-                Some(self.interval.map_or(gap, |known| if gap > known { gap } else { (known * 7 + gap) / 8 }));
-            self.last_sign = heard;
+        let gap = self.last_sign.map(|last| heard.saturating_sub(last));
+        match gap.filter(|gap| *gap > Duration::from_secs(2)) {
+            Some(gap) => {
+                // A gap with a loss in it counts for less the longer ago it was.
+                let gap = gap.min(LONGEST);
+                self.interval =
+                    Some(self.interval.map_or(gap, |known| if gap > known { gap } else { (known * 7 + gap) / 8 }));
+                self.gaps = self.gaps.saturating_add(1);
+                self.last_sign = Some(heard);
+            }
+            None if gap.is_none() => self.last_sign = Some(heard),
+            None => {}
         }
         self.heard = heard;
     }
 
+    /// One that was given up as silent lives: it speaks more rarely than it was given time for.
+    pub(super) fn sign_of_the_silent(&mut self, heard: Duration) {
+        let gap = heard.saturating_sub(self.heard).min(LONGEST);
+        self.interval = Some(self.interval.map_or(gap, |known| known.max(gap)));
+    }
+
     /// So long it may be silent.
     pub(super) fn patience(&self, usual: Duration, misses: u32) -> Duration {
-        let interval = self.interval.unwrap_or(usual).clamp(Duration::from_secs(5), Duration::from_secs(600));
+        // One short gap may be a keepalive that came late, or one more after it registered.
+        let sure = if self.gaps >= 4 { Duration::from_secs(5) } else { usual };
+        let interval = self.interval.unwrap_or(usual).clamp(sure.min(LONGEST), LONGEST);
         interval * misses.max(1) + interval / 4
     }
 }

@@ -216,9 +216,14 @@ impl Platform {
         let parsed = Element::parse(&request.body);
         let named = parsed.as_ref().ok().and_then(|root| root.get("DeviceID")).unwrap_or_default();
         // Of Hikvision's notices the sender is not always the device.
-        let code = [from.as_str(), named].into_iter().filter_map(|text| Code::new(text).ok());
-        let Some(code) = code.into_iter().find(|code| self.devices.get(code).is_some_and(|device| device.online))
+        let codes: Vec<Code> = [from.as_str(), named].into_iter().filter_map(|text| Code::new(text).ok()).collect();
+        let Some(code) = codes.iter().find(|code| self.devices.get(code).is_some_and(|device| device.online)).cloned()
         else {
+            let heard = self.hearing.time(now);
+            let silent = codes.first().and_then(|code| self.devices.get_mut(code));
+            if let Some(device) = silent.filter(|device| device.peer == peer && device.until > now) {
+                device.sign_of_the_silent(heard);
+            }
             // So that it registers again.
             return self.answer(now, id, &request, 403);
         };

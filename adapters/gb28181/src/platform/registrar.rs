@@ -182,6 +182,9 @@ impl Platform {
         let (was_online, moved) = (device.online, device.peer.addr.ip() != peer.addr.ip());
         device.peer = peer;
         device.until = now + Duration::from_secs(expires.into()) + Duration::from_secs(60);
+        if !was_online {
+            device.back(self.settings.keepalive);
+        }
         device.heard = heard;
         device.online = true;
         if let Some(version) = request.header("X-GB-Ver") {

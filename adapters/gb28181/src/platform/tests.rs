@@ -386,6 +386,27 @@ fn silence_is_measured_by_each_devices_own_interval() {
     assert_eq!(world.offline(), 2);
 }
 
+/// A first keepalive soon after the registration shows no interval, and one who speaks more rarely than anybody is told
+/// is known by it after the first time.
+#[test]
+fn nobody_comes_and_goes_with_each_keepalive() {
+    let mut world = World::new(20, 60, |_| {});
+    for (number, thing) in world.things.values_mut().enumerate() {
+        let seconds = if number < 15 { 60 } else { 290 };
+        thing.interval = Duration::from_secs(seconds);
+    }
+    // Every one of them speaks once more right after its first time.
+    world.run(Duration::from_secs(20));
+    for thing in world.things.values_mut() {
+        thing.next = thing.next.min(world.now + Duration::from_secs(4));
+    }
+    let silent = |world: &World| world.count(|event| matches!(event, Event::Offline { silent: true, .. }));
+    world.run(Duration::from_secs(3_000));
+    assert_eq!(silent(&world), 5, "those that speak every 290 s, once");
+    world.run(Duration::from_secs(6_000));
+    assert_eq!(silent(&world), 5);
+}
+
 /// The platform's own line is cut for ten minutes: nobody is offline by it, then or after.
 #[test]
 fn a_cut_line_takes_nobody_offline() {

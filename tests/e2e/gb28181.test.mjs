@@ -13,13 +13,15 @@ import { browser, sleep, until } from "./lib.mjs";
 const CODE = "34020000001320000001";
 const SECRET = "gate-secret-1";
 const SHOTS = process.env.RONGTONG_SHOTS;
-let server, chrome, page, device, said, heard;
+let server, chrome, page, device, bodyCamera, said, heard, lines, stream, sip;
+
+const configure = (file, lines) => writeFile(file, Object.entries(lines).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join(""));
 
 /** Of the day in which the browser is. */
 const midnight = () => new Date().setHours(0, 0, 0, 0);
 
 before(async () => {
-  const sip = 20000 + Math.floor(Math.random() * 9000);
+  sip = 20000 + Math.floor(Math.random() * 9000);
   server = await Server.start({
     env: {
       RONGTONG__GB28181__ENABLED: "true",
@@ -28,15 +30,15 @@ before(async () => {
     },
   });
   await server.signIn();
-  const stream = join(server.dir, "pictures.ts");
+  stream = join(server.dir, "pictures.ts");
   const encode = "-v error -y -f lavfi -i testsrc2=s=1280x720:r=25:d=4 -c:v libx264 -preset ultrafast -g 50 -bf 0 -pix_fmt yuv420p -f mpegts";
   assert.equal(spawnSync("ffmpeg", [...encode.split(" "), stream]).status, 0);
   const config = join(server.dir, "device.toml");
-  const lines = {
+  lines = {
     platform_sip_address: "127.0.0.1", platform_sip_port: sip, device_id: CODE, channel_id: CODE, sip_domain: "3402000000",
     password: SECRET, local_sip_port: sip + 1, heartbeat_interval_secs: 2, device_name: "东门半球", manufacturer: "Testwerk", protocol_version: "3.0",
   };
-  await writeFile(config, Object.entries(lines).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join(""));
+  await configure(config, lines);
   said = join(server.dir, "device.log");
   heard = join(server.dir, "heard.alaw");
   // It has recorded the first minutes of the day, and a while later a little more.
@@ -59,6 +61,7 @@ before(async () => {
 
 after(async () => {
   device?.kill("SIGKILL");
+  bodyCamera?.kill("SIGKILL");
   await chrome?.close();
   await server?.stop();
 });
@@ -165,4 +168,51 @@ test("what the device recorded is found on the axis, played, and played from els
   console.log(`# paused at ${stands}, stands at ${await position()}`);
   await page.getByRole("button", { name: "关闭此对话框" }).click();
   await until("nothing is played any more", async () => (await page.evaluate(() => window.__rongtong?.room === undefined)));
+});
+
+test("a body camera raises an alarm whose picture opens, moves on the map, and is seen to", { timeout: 90000 }, async () => {
+  const code = "34020000001380000009";
+  const config = join(server.dir, "body-camera.toml");
+  await configure(config, { ...lines, device_id: code, channel_id: code, local_sip_port: sip + 2, device_name: "单兵" });
+  await page.goto(`${server.url}/alarms`);
+  await page.getByText("没有").first().waitFor();
+  await look("alarms-none");
+  await server.api("POST", "/cameras", { name: "移动单兵一号", url: `gb28181://${code}/${code}`, kind: "handheld" });
+  bodyCamera = spawn(join(dirname(binary), "examples/gb28181_device"), [config, stream], { stdio: ["ignore", "ignore", "ignore"], env: { ...process.env, TZ: "CST-8", MOVES: "117.2,39.12" } });
+
+  // It is told at once, wherever one is, and its picture is two clicks away.
+  const card = page.getByTestId("alarm-card").first();
+  await card.waitFor({ timeout: 20000 });
+  assert.match(await card.innerText(), /移动侦测[\s\S]*移动单兵一号/);
+  await page.getByTestId("alarm-count").getByText("1").waitFor();
+  await look("alarms-one");
+  await card.getByTestId("alarm-look").click();
+  await page.locator('[data-testid="preview-screen"][data-status="picture"]').waitFor({ timeout: 30000 });
+  await look("alarms-picture");
+  await page.keyboard.press("Escape");
+
+  // It goes east on the map.
+  await page.goto(`${server.url}/map`);
+  const row = page.getByTestId("map-row").filter({ hasText: "移动单兵一号" });
+  await row.waitFor({ timeout: 20000 });
+  await row.click();
+  const place = page.getByTestId("map-card");
+  const longitude = async () => Number(/117\.\d+/.exec(await place.innerText())[0]);
+  const before = await longitude();
+  await until("it moves", async () => (await longitude()) > before);
+  await look("map");
+  await place.getByTestId("map-track").click();
+  await page.getByTestId("map-track-panel").waitFor();
+  await look("map-track");
+
+  await page.goto(`${server.url}/alarms`);
+  await page.getByTestId("alarm-handle").first().click();
+  await page.getByTestId("alarm-note").locator("textarea, input").or(page.getByTestId("alarm-note")).last().fill("已核实，系人员路过");
+  bodyCamera.kill("SIGKILL");
+  await look("alarms-handle");
+  await page.getByTestId("alarm-handle-ok").click();
+  await until("it is seen to", async () => (await server.api("GET", "/alarms?state=handled")).items.some((alarm) => alarm.note === "已核实，系人员路过"));
+  await page.getByTestId("alarms-handled").click();
+  await page.getByText("已核实，系人员路过").first().waitFor();
+  await look("alarms-handled");
 });

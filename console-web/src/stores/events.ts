@@ -8,6 +8,7 @@ import { alarms as alarmApi, EVENTS_URL, positions } from '@/api/endpoints'
 import { asProblem, type Problem } from '@/api/problem'
 import type { Alarm, AlarmSummary, Place } from '@/api/types'
 import { applied, arrivedSince, changedCards, lasting, withCard, type AlarmCard } from '@/lib/alarms'
+import { i18n } from '@/i18n'
 import { beep, savedMute, saveMute } from '@/lib/beep'
 import { byKey, mergePlaces } from '@/lib/places'
 import { useSession } from './session'
@@ -50,7 +51,8 @@ export const useEvents = defineStore('events', () => {
 
   function open(): void {
     close()
-    source = new EventSource(EVENTS_URL)
+    // An event source can't say its language in a header.
+    source = new EventSource(`${EVENTS_URL}?language=${i18n.global.locale.value === 'en' ? 'en' : 'zh'}`)
     source.onopen = () => {
       connected.value = true
       wait = 1000

@@ -10,9 +10,10 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use http::{HeaderMap, StatusCode};
 use rongtong_platform::clock::now_ms;
-use rongtong_platform::problem::{Problem, ProblemDetails, said};
+use rongtong_platform::problem::{Problem, ProblemDetails, Query, said};
 use rongtong_platform::store::alarms::AlarmRow;
 use rongtong_platform::web::{Permission, Principal};
+use serde::Deserialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,12 +21,38 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
 
 /// A stream ends after so long and is asked for anew, so that nobody listens whose session is over.
 const LONGEST: Duration = Duration::from_secs(600);
 /// Moves of one device are told at most so often.
 const MOVES_EVERY: Duration = Duration::from_secs(1);
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListenQuery {
+    /// Of the alarms' texts; that of the request unless told, which browsers' event sources can't choose.
+    #[param(inline)]
+    language: Option<ListenLanguage>,
+}
+
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ListenLanguage {
+    Zh,
+    En,
+}
+
+impl From<ListenLanguage> for Language {
+    fn from(language: ListenLanguage) -> Self {
+        match language {
+            ListenLanguage::Zh => Self::Chinese,
+            ListenLanguage::En => Self::English,
+        }
+    }
+}
 
 struct Listener {
     api: Arc<CameraApi>,
@@ -99,9 +126,10 @@ impl Listener {
 /// `alarm` and `alarm_changed` carry an Alarm, `position` a Place; after `reload` something was missed, and the lists
 /// are to be read anew, as after every (re)connection. The stream ends after ten minutes at the latest.
 #[utoipa::path(
-    get, path = "/events", tag = "alarms", operation_id = "listen",
+    get, path = "/events", tag = "alarms", operation_id = "listen", params(ListenQuery),
     responses(
         (status = 200, content_type = "text/event-stream", body = String),
+        (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 401, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 403, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
@@ -111,6 +139,7 @@ pub(super) async fn listen(
     State(api): State<Arc<CameraApi>>,
     principal: Principal,
     headers: HeaderMap,
+    Query(query): Query<ListenQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     principal.require(Permission::Join)?;
     let permit = api.notices.streams().try_acquire_owned().map_err(|_| {
@@ -119,7 +148,7 @@ pub(super) async fn listen(
     })?;
     let left = u64::try_from(principal.expires_at.saturating_sub(now_ms())).unwrap_or_default();
     let listener = Listener {
-        language: language(&headers),
+        language: query.language.map_or_else(|| language(&headers), ListenLanguage::into),
         happenings: api.notices.listen(),
         ended: api.notices.ended(),
         until: Instant::now() + LONGEST.min(Duration::from_millis(left)),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-fn reel(bits: u32) -> Arc<Reel> {
+pub fn reel(bits: u32) -> Arc<Reel> {
     let keys = |nals: &[Bytes]| nals.iter().any(|nal| nal[0] & 0x1F == 5);
     let units = pictures().into_iter().map(|nals| AccessUnit { timestamp: 0, key: keys(&nals), nals, complete: true });
     Arc::new(Reel::new(units.collect(), 25, bits))

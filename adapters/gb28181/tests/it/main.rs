@@ -1,5 +1,6 @@
 //! Against devices that are not ours: the crate `gb28181-rs`, SIPp, and streams that ffmpeg and GStreamer wrapped.
 
+mod churn;
 mod device;
 mod fleet;
 mod frames;

@@ -1,13 +1,18 @@
 import { createPinia } from 'pinia'
 import { createApp } from 'vue'
-import { onUnauthenticated } from '@/api/http'
+import { onUnauthenticated, setAttended } from '@/api/http'
 import App from '@/App.vue'
 import { i18n, savedLocale, setLocale } from '@/i18n'
+import { followAttendance } from '@/lib/attended'
 import { router } from '@/router'
 import { useSession } from '@/stores/session'
 import '@/styles/base.css'
 
 const app = createApp(App).use(createPinia()).use(i18n)
+
+// Walls, meetings, previews and the map are watched for hours without a touch.
+const plays = () => [...document.querySelectorAll('video')].some((video) => !video.paused)
+setAttended(followAttendance(() => router.currentRoute.value.name === 'map' || plays()))
 
 onUnauthenticated(() => {
   const session = useSession()

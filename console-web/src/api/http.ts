@@ -11,7 +11,12 @@ export interface RequestOptions {
   signal?: AbortSignal
 }
 
-const state = { language: 'zh-CN', onUnauthenticated: (_problem: Problem) => {} }
+const state = { language: 'zh-CN', attended: () => true, onUnauthenticated: (_problem: Problem) => {} }
+
+/** Says whether somebody is in front of the page: what it asks by itself else does not keep the session open. */
+export function setAttended(attended: () => boolean): void {
+  state.attended = attended
+}
 
 /** Sets the language that titles and details of problems come in. */
 export function setRequestLanguage(language: string): void {
@@ -35,6 +40,7 @@ export function withQuery(path: string, query: Query = {}): string {
 export async function request<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: 'application/json', 'Accept-Language': state.language }
   if (options.body !== undefined) headers['Content-Type'] = 'application/json'
+  if (method === 'GET' && !state.attended()) headers['X-Rongtong-Unattended'] = '1'
   let response: Response
   try {
     response = await fetch(withQuery(API + path, options.query), {

@@ -88,8 +88,17 @@ impl Identity {
         Ok(signed_in)
     }
 
-    /// The session that the token opens, if it has not ended.
+    /// The session that the token opens, if it has not ended. It is used by that.
     pub async fn session(&self, token: &str) -> Result<Option<OpenSession>, IdentityError> {
+        self.find_session(token, true).await
+    }
+
+    /// The same for what a page asks by itself while nobody is in front of it, which does not keep the session open.
+    pub async fn session_unattended(&self, token: &str) -> Result<Option<OpenSession>, IdentityError> {
+        self.find_session(token, false).await
+    }
+
+    async fn find_session(&self, token: &str, attended: bool) -> Result<Option<OpenSession>, IdentityError> {
         // Other tokens, such as a room's access token, cannot be ours: don't ask the database.
         if token.len() != 43 {
             return Ok(None);
@@ -119,7 +128,7 @@ impl Identity {
             self.sign_out(&open.id).await?;
             return Ok(None);
         }
-        if now - seen_at >= SEEN_EVERY_MS.min(idle_ms / 2) {
+        if attended && now - seen_at >= SEEN_EVERY_MS.min(idle_ms / 2) {
             self.touch(&open.id, now).await?;
         }
         Ok(Some(open))

@@ -119,6 +119,22 @@ async fn sessions_end_by_idleness_and_by_age() {
 }
 
 #[tokio::test]
+async fn what_a_page_asks_by_itself_does_not_keep_the_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = identity(&dir, rules()).await;
+    add(&identity, "wang", Role::Member).await;
+    for attended in [true, false] {
+        let token = identity.sign_in("wang", GOOD, "").await.unwrap().token;
+        execute(&identity, "update sessions set seen_at = seen_at - 110 * 60000").await;
+        let found = if attended { identity.session(&token).await } else { identity.session_unattended(&token).await };
+        assert!(found.unwrap().is_some());
+        execute(&identity, "update sessions set seen_at = seen_at - 11 * 60000").await;
+        assert_eq!(identity.session_unattended(&token).await.unwrap().is_some(), attended);
+        execute(&identity, "delete from sessions").await;
+    }
+}
+
+#[tokio::test]
 async fn who_is_in_a_meeting_keeps_the_session() {
     let dir = tempfile::tempdir().unwrap();
     let identity = identity(&dir, rules()).await;

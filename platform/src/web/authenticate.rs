@@ -99,6 +99,9 @@ impl<S: Sync> FromRequestParts<S> for Principal {
     }
 }
 
+/// Whatever its value: the request does not keep the session open.
+const UNATTENDED: &str = "x-rongtong-unattended";
+
 /// The middleware: puts a [`Principal`] into the request when a session's token came with it.
 pub(super) async fn authenticate(State(platform): State<Arc<Platform>>, mut request: Request, next: Next) -> Response {
     let headers = request.headers();
@@ -114,7 +117,11 @@ pub(super) async fn authenticate(State(platform): State<Arc<Platform>>, mut requ
             .code("origin_mismatch")
             .into_response();
     }
-    match platform.identity.session(&token).await {
+    let found = match is_attended(&request) {
+        true => platform.identity.session(&token).await,
+        false => platform.identity.session_unattended(&token).await,
+    };
+    match found {
         Ok(Some(open)) => {
             let client = Client::of(request.extensions());
             request.extensions_mut().insert(Principal::new(open, client));
@@ -123,6 +130,11 @@ pub(super) async fn authenticate(State(platform): State<Arc<Platform>>, mut requ
         Ok(None) => next.run(request).await,
         Err(fault) => Problem::from(fault).into_response(),
     }
+}
+
+/// A page that nobody touches says so with what it asks by itself; a stream of events is always asked for so.
+fn is_attended(request: &Request) -> bool {
+    !request.headers().contains_key(UNATTENDED) && request.uri().path() != "/api/v1/events"
 }
 
 /// The `Set-Cookie` value that gives or, without a token, takes back the session cookie.

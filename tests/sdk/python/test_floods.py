@@ -18,9 +18,10 @@ SECONDS = 6
 FLOODS = {
     "plis": (90 * SECONDS, "media_plis_in", 90 * SECONDS),
     "nacks": (500 * SECONDS, "media_nacks_refused", 500 * SECONDS),
-    "data": (10_000, "media_data_refused", 1_000),
-    "silent": (2_000, "media_tcp_refused", 500),
-    "addresses": (70_000, "media_paths_displaced", 10_000),
+    # 1,000 a second are taken, and half as many at once at the beginning. A slow machine hardly sends more.
+    "data": (3_000, "media_data_refused", lambda done: (done - 1_000 * SECONDS - 500) // 2),
+    "silent": (1_000, "media_tcp_refused", 300),
+    "addresses": (30_000, "media_paths_displaced", 5_000),
 }
 
 
@@ -88,7 +89,8 @@ def test_a_flood_does_not_reach_the_meeting_beside_it(machine, run, flood):
                 assert pictures > 0.8 * (stage.sent - sent) and not seen.broken, (pictures, stage.sent - sent)
                 await asyncio.sleep(2)
                 print(f"{indicator}: {counted(machine, indicator) - before}")
-                assert counted(machine, indicator) - before >= least_counted
+                expected = least_counted(done) if callable(least_counted) else least_counted
+                assert counted(machine, indicator) - before >= expected
                 await sees_and_hears(seen, stage, 20)
             finally:
                 if hostile.returncode is None:

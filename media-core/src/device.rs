@@ -77,6 +77,12 @@ pub trait Opener: Send + Sync {
         Vec::new()
     }
 
+    /// Whether that part of a device has a picture of its own; an alarm input has none.
+    fn has_picture(&self, channel: &str) -> bool {
+        let _ = channel;
+        true
+    }
+
     /// The ways that it may be spoken to; none where it can't.
     fn speech_ways(&self) -> &'static [&'static str] {
         &[]

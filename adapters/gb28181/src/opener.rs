@@ -107,6 +107,10 @@ impl Opener for Channels {
         self.0.of_each(crate::notices::places).into_iter().flatten().collect()
     }
 
+    fn has_picture(&self, channel: &str) -> bool {
+        Code::new(channel).is_ok_and(|code| code.kind().has_picture())
+    }
+
     fn speech_ways(&self) -> &'static [&'static str] {
         crate::talk::WAY_NAMES
     }

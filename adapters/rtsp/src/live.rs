@@ -5,7 +5,9 @@ use crate::plan::{AudioDescription, Plan, StreamPlan, VideoDescription, aac};
 use crate::reason::{Failure, Reason};
 use crate::session::{CameraSession, Received, Target, Trace};
 use bytes::{BufMut, BytesMut};
-use rongtong_media_core::device::{DeviceFailure, DeviceItem, DevicePlace, DeviceReason, DeviceSession, Opener};
+use rongtong_media_core::device::{
+    DeviceFailure, DeviceItem, DevicePart, DevicePlace, DeviceReason, DeviceSession, Opener,
+};
 use rongtong_media_core::media::{Codec, CodecParams};
 use rongtong_media_core::mpeg::AacHeader;
 use rongtong_media_core::rtp::seq::Extender32;
@@ -25,6 +27,12 @@ impl Openers {
 
     pub fn of(&self, scheme: &str) -> Option<&Arc<dyn Opener>> {
         self.0.iter().find(|opener| opener.scheme() == scheme)
+    }
+
+    /// Whether a part of a device has a picture of its own.
+    pub fn has_picture(&self, part: &DevicePart) -> bool {
+        let Some(channel) = &part.channel else { return false };
+        self.of(part.scheme).is_none_or(|opener| opener.has_picture(channel))
     }
 
     /// Where devices stand that others reach.

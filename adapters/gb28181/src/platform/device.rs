@@ -93,10 +93,13 @@ impl Device {
         let gap = self.last_sign.map(|last| heard.saturating_sub(last));
         match gap.filter(|gap| *gap > Duration::from_secs(2)) {
             Some(gap) => {
-                // A gap with a loss in it counts for less the longer ago it was.
+                // A gap with a loss in it counts for less the longer ago it was, and one that was an outage soon not at all.
                 let gap = gap.min(LONGEST);
-                self.interval =
-                    Some(self.interval.map_or(gap, |known| if gap > known { gap } else { (known * 7 + gap) / 8 }));
+                self.interval = Some(match self.interval {
+                    Some(known) if gap * 2 < known => (known + gap) / 2,
+                    Some(known) if gap <= known => (known * 7 + gap) / 8,
+                    _ => gap,
+                });
                 self.gaps = self.gaps.saturating_add(1);
                 self.last_sign = Some(heard);
             }

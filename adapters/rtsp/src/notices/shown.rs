@@ -35,8 +35,12 @@ impl Shown {
         self.by_address.get(&part.address()?)
     }
 
-    /// That of the part, or of a part that has none, such as an alarm input, the device's only one.
-    pub fn showing(&self, part: &DevicePart) -> Option<&CameraRow> {
+    /// That of the part; of a part that has no picture of its own, such as an alarm input, the device's only one. Another
+    /// channel's picture is never shown for one that nobody added.
+    pub fn showing(&self, part: &DevicePart, has_picture: bool) -> Option<&CameraRow> {
+        if has_picture {
+            return self.of(part);
+        }
         let only = || self.by_address.get(self.only.get(&part.beginning())?.as_ref()?);
         self.of(part).or_else(only)
     }
@@ -71,6 +75,10 @@ mod tests {
         }
     }
 
+    fn channel_is_seen(part: &DevicePart) -> bool {
+        part.channel.as_ref().is_some_and(|channel| channel.starts_with('c'))
+    }
+
     #[test]
     fn the_camera_of_the_part_or_the_only_one() {
         let shown = Shown::new(vec![
@@ -81,10 +89,11 @@ mod tests {
         let found = |device: &str, channel: Option<&str>| {
             let channel = channel.map(str::to_owned);
             let part = DevicePart { scheme: "gb28181", device: device.to_owned(), channel };
-            shown.showing(&part).map(|camera| camera.id.clone())
+            shown.showing(&part, channel_is_seen(&part)).map(|camera| camera.id.clone())
         };
         assert_eq!(found("d1", Some("c1")).as_deref(), Some("a"));
         assert_eq!(found("d1", Some("input")).as_deref(), Some("a"));
+        assert_eq!(found("d1", Some("c9")), None, "not the picture of another channel");
         assert_eq!(found("d1", None).as_deref(), Some("a"));
         assert_eq!(found("d2", Some("c2")).as_deref(), Some("c"));
         assert_eq!(found("d2", Some("input")), None, "which of the two is not known");

@@ -210,7 +210,7 @@ impl CameraApi {
     pub(super) async fn alarms(&self, rows: Vec<AlarmRow>, language: Language) -> Result<Vec<AlarmBody>, StorageError> {
         let cameras = self.notices.cameras().await?;
         let body = |row: AlarmRow| {
-            let camera = part(&row).and_then(|part| cameras.showing(&part));
+            let camera = part(&row).and_then(|part| cameras.showing(&part, self.cameras.openers().has_picture(&part)));
             let camera = camera.map(|camera| (camera.id.clone(), camera.name.clone()));
             AlarmBody::new(row, camera, language)
         };

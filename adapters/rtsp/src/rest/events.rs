@@ -112,9 +112,11 @@ impl Listener {
         self.moves_at = Instant::now() + MOVES_EVERY;
         // Without them a place is told of all the same.
         let cameras = self.api.notices.cameras().await.ok();
-        let now = now_ms();
+        let (now, api) = (now_ms(), self.api.clone());
+        let openers = api.cameras.openers();
         for spot in moved.into_values() {
-            let camera = cameras.as_ref().and_then(|cameras| cameras.showing(&spot.part()));
+            let camera =
+                cameras.as_ref().and_then(|cameras| cameras.showing(&spot.part(), openers.has_picture(&spot.part())));
             let place = of_spot(&spot, camera, now);
             self.waiting.extend(Event::default().event("position").json_data(&place));
         }

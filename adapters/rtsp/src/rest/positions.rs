@@ -143,7 +143,8 @@ impl CameraApi {
         let mut places = Vec::new();
         // What a device tells of itself is newer than what stands anywhere.
         for spot in self.notices.spots() {
-            let place = of_spot(&spot, cameras.showing(&spot.part()), now);
+            let place =
+                of_spot(&spot, cameras.showing(&spot.part(), self.cameras.openers().has_picture(&spot.part())), now);
             shown.extend(place.camera_id.clone());
             places.push(place);
         }
